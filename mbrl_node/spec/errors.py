@@ -1,0 +1,182 @@
+"""What is wrong with a robot's file, one line a problem: `FILE: FIELD PATH: what is wrong, what would be right`."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, get_args
+
+from pydantic import BaseModel, ValidationError
+
+Location = tuple[str | int, ...]
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong, and the keys and list indices that lead to it."""
+
+    at: Location
+    text: str
+
+
+class SpecError(ValueError):
+    """A robot's file cannot be used. `problems` has one line for each thing that is wrong with it."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+    def __reduce__(self) -> tuple[type[SpecError], tuple[list[str]]]:
+        return SpecError, (self.problems,)  # by default the message would be taken for the list
+
+
+def line(source: str, problem: Problem) -> str:
+    """The problem as the user reads it."""
+    return ": ".join(part for part in (source, path(problem.at), problem.text) if part)
+
+
+def path(at: Location) -> str:
+    """A location as one writes it: `state[0].fields[1].name`."""
+    text = ""
+    for part in at:
+        if isinstance(part, str) and re.fullmatch(r"[\w/-]+", part):
+            text += f".{part}" if text else part
+        else:
+            text += f"[{show(part)}]"
+    return text
+
+
+def show(value: object) -> str:
+    """A value as it stands in a YAML file, on one line and not too long."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.15g}" if math.isfinite(value) else f"{value:+}".replace("+", "")
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    try:
+        text = repr(value)
+    except ValueError:  # an int of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:56]}...{text[-1]}"
+
+
+def did_you_mean(word: object, known: Sequence[str]) -> str:
+    """`; did you mean 'theta'?` where a known word is near, else nothing."""
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(str(word).lower(), list(by_lower), n=1)
+    return f"; did you mean '{by_lower[near[0]]}'?" if near else ""
+
+
+def from_pydantic(error: ValidationError, root: type[BaseModel]) -> Iterator[Problem]:
+    """The problems that pydantic found while it built a `root`, in our words."""
+    for detail in error.errors(include_url=False):
+        at = tuple(part for part in detail["loc"] if part != "[key]")
+        if detail["type"] == "problems":  # found by a model's own check(), which says where
+            for problem in detail["ctx"]["problems"]:
+                yield Problem((*at, *problem.at), problem.text)
+        else:
+            yield Problem(at, _in_words(detail, at, root))
+
+
+_NOT_A = {
+    "float_type": "a number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "invalid_key": "a key: keys are text",
+}
+_BOUNDS = {
+    "greater_than": ("must be above", "gt"),
+    "greater_than_equal": ("must be at least", "ge"),
+}
+
+
+def _in_words(detail: Any, at: Location, root: type[BaseModel]) -> str:
+    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
+    if kind == "missing":
+        return f"is missing: {_description(root, at)}"
+    if kind == "extra_forbidden":
+        known = _keys(_model_at(root, at[:-1]))
+        return f"is not a known key{did_you_mean(at[-1], known)} ({', '.join(known)})"
+    if kind == "literal_error":
+        known = _literals(_field(root, at).annotation)
+        return f"{show(value)} is not one of {', '.join(known)}{did_you_mean(value, known)}"
+    if kind == "float_type" and isinstance(value, str) and _is_number(value):
+        return f"{show(value)} is text, not a number: write it without quotes"
+    if kind == "finite_number":
+        return f"{show(value)} is not a finite number"
+    if kind == "too_short":
+        return f"is an empty list: {_description(root, at)}"
+    if kind in _BOUNDS:
+        words, key = _BOUNDS[kind]
+        return f"{show(value)} {words} {show(context[key])}"
+    if kind in _NOT_A:
+        return f"{show(value)} is not {_NOT_A[kind]}{_wanted(root, at)}"
+    return f"{show(value)} {detail['msg']}".replace("\n", " ")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _wanted(root: type[BaseModel], at: Location) -> str:
+    try:
+        return f": {_description(root, at)}"
+    except LookupError:  # an item of a list or a value of a free mapping
+        return ""
+
+
+def _description(root: type[BaseModel], at: Location) -> str:
+    description = _field(root, at).description
+    if description is None:
+        raise LookupError(path(at))
+    return description
+
+
+def _field(root: type[BaseModel], at: Location) -> Any:
+    for key, field in _model_at(root, at[:-1]).model_fields.items():
+        if (field.alias or key) == at[-1]:
+            return field
+    raise LookupError(path(at))
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [field.alias or key for key, field in model.model_fields.items()]
+
+
+def _model_at(root: type[BaseModel], at: Location) -> type[BaseModel]:
+    """The model that describes the mapping at a location."""
+    model = root
+    for end, part in enumerate(at, start=1):
+        if isinstance(part, str):
+            found = _model_in(_field(root, at[:end]).annotation)
+            if found is None:
+                raise LookupError(path(at))
+            model = found
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)
+
+
+def _literals(annotation: Any) -> list[str]:
+    return [
+        text
+        for arg in get_args(annotation)
+        for text in ([arg] if isinstance(arg, str) else _literals(arg))
+    ]

@@ -1,0 +1,158 @@
+"""From a robot's name or file to its spec."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mbrl_node.spec.errors import Problem, SpecError, did_you_mean, line, show
+from mbrl_node.spec.robot import RobotSpec
+
+
+def load_spec(robot: str | os.PathLike[str], search: Sequence[str | Path] | None = None) -> RobotSpec:
+    """Loads a robot.
+
+    Args:
+        robot: a path to a YAML file (anything with a slash or ending in .yaml or .yml), or the name of a robot, which is
+            NAME.yaml in one of the search directories.
+        search: where names are looked for, in order; by default `robot_directories()`.
+
+    Raises:
+        SpecError: there is no such robot or its file is not valid; one line for every problem.
+    """
+    directories = robot_directories() if search is None else [Path(entry) for entry in search]
+    path, source = _find(robot, directories)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SpecError([f"{source}: byte {error.start} is not UTF-8; save it as UTF-8"]) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SpecError([f"{source}: cannot be read: {reason}"]) from None
+    data, repeated = _parse(text, source)
+    if not isinstance(data, dict):
+        found = "is empty" if data is None else f"{show(data)} is not a mapping"
+        raise SpecError([f"{source}: {found}: a robot's file has keys such as name, rate and state"])
+    try:
+        spec = RobotSpec.from_dict(data, source, path)
+    except SpecError as error:
+        raise SpecError([*repeated, *error.problems]) from None
+    if repeated:
+        raise SpecError(repeated)
+    return spec
+
+
+def robot_directories() -> list[Path]:
+    """Where robots are looked for: beside this package's code (symlinks followed), then in each ament prefix's share."""
+    repository = Path(__file__).resolve().parents[2]
+    prefixes = filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep))
+    candidates = [repository, *(Path(prefix) / "share" / "mbrl" for prefix in prefixes)]
+    directories = (candidate / "config" / "robots" for candidate in candidates)
+    return [directory for directory in dict.fromkeys(directories) if directory.is_dir()]
+
+
+def _find(robot: str | os.PathLike[str], directories: Iterable[Path]) -> tuple[Path, str]:
+    """The robot's file, and what to call it in errors."""
+    text = os.fspath(robot)
+    path = Path(text).expanduser()
+    is_path = not isinstance(robot, str) or os.sep in text or path.suffix in (".yaml", ".yml")
+    known: dict[str, Path] = {}
+    for directory in directories:
+        for file in sorted(directory.glob("*.yaml")):
+            known.setdefault(file.stem, file)
+    if not is_path and text in known:
+        return known[text], _relative(known[text])
+    if is_path and path.is_dir():
+        raise SpecError([f"{text}: is a directory; name a YAML file"])
+    if is_path and _exists(path):
+        return path, text
+    listed = f"known robots: {', '.join(known)}" if known else "no robots are known"
+    what = "no such file" if is_path else "no such robot"
+    hint = did_you_mean(path.stem if is_path else text, list(known))
+    raise SpecError([f"{text if text.isprintable() else show(text)}: {what}{hint} ({listed})"])
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name too long, a null byte
+        return False
+
+
+def _relative(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(Path.cwd().resolve()))
+    except ValueError:
+        return str(path)
+
+
+class _SpecLoader(yaml.SafeLoader):
+    """yaml.SafeLoader that remembers repeated keys, reads 1e-3 as a number and says where a value is malformed."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.repeated: list[Problem] = []
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        first: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.value in first:
+                text = f"{show(key.value)} is given again; it is already on line {first[key.value]}"
+                self.repeated.append(Problem((), f"{_position(key.start_mark)}: {text}"))
+            else:
+                first[key.value] = key.start_mark.line + 1
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+        except (ValueError, KeyError, AttributeError, IndexError) as error:
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                problem=f"{show(node.value)} is not a valid {kind}", problem_mark=node.start_mark
+            ) from error
+
+
+_SpecLoader.add_implicit_resolver(  # YAML 1.1 wants a dot and a sign: 1.0e-3
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+"), "-+0123456789"
+)
+
+
+def _parse(text: str, source: str) -> tuple[object, list[str]]:
+    """The document, and a line for every key that is given twice in one mapping."""
+    try:
+        loader = _SpecLoader(text)
+        try:
+            data = loader.get_single_data()
+        finally:
+            loader.dispose()  # type: ignore[no-untyped-call]
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{_position(mark)}: " if mark else ""
+        what = " ".join(filter(None, (error.context, error.problem)))
+        raise SpecError([f"{source}: {where}not valid YAML: {_one_line(what)}"]) from None
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        where = f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
+        raise SpecError(
+            [f"{source}: {where}: not valid YAML: {text[error.position]!r} is not allowed"]
+        ) from None
+    except RecursionError:
+        raise SpecError([f"{source}: not valid: it is nested too deeply"]) from None
+    return data, [line(source, problem) for problem in loader.repeated]
+
+
+def _position(mark: yaml.Mark) -> str:
+    return f"line {mark.line + 1}, column {mark.column + 1}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

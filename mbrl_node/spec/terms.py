@@ -1,0 +1,127 @@
+"""Reward, termination and goal of a spec as functions of state and action.
+
+All three are defined once, on torch tensors: for a planner's batches and for the one state that the robot is in.
+A state that is not finite is never hidden: its reward is NaN, it terminates, and it reaches no goal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mbrl_node.spec.robot import RobotSpec, Term
+
+RewardFunction = Callable[[Tensor, Tensor], Tensor]
+TerminationFunction = Callable[[Tensor], Tensor]
+GoalFunction = Callable[[npt.NDArray[np.floating]], bool]
+
+
+def wrap(angle: Tensor) -> Tensor:
+    """The angle within (-pi, pi]."""
+    return math.pi - torch.remainder(math.pi - angle, 2.0 * math.pi)
+
+
+def _beyond(value: Tensor, limit: float) -> Tensor:
+    return torch.relu(value.abs() - limit)
+
+
+TERMS: Mapping[str, Callable[[Tensor, float], Tensor]] = {  # (value - target, limit) -> term
+    "cos": lambda value, _: torch.cos(value),
+    "sin": lambda value, _: torch.sin(value),
+    "linear": lambda value, _: value,
+    "abs": lambda value, _: torch.abs(value),
+    "square": lambda value, _: torch.square(value),
+    "beyond": _beyond,
+}
+_PERIODIC = ("cos", "sin")
+
+
+def reward_function(spec: RobotSpec) -> RewardFunction:
+    """The spec's reward: (next_state [..., state_dim], action [..., action_dim]) -> [...].
+
+    The sum of weight * term of the state reached and the action that led there. The leading shape is next_state's, to
+    which action's must broadcast. A next_state that is not finite gives NaN, whether or not a term looks at the field.
+    """
+    terms = [
+        (_column(spec, term), _term(spec, term), term.weight, term.of in spec.action_names)
+        for term in spec.reward_terms
+    ]
+
+    def reward(next_state: Tensor, action: Tensor) -> Tensor:
+        total = next_state.sum(-1) * 0.0  # NaN where a field is NaN or infinite
+        for column, term, weight, of_action in terms:
+            value = (action if of_action else next_state)[..., column]
+            total = total.add_(term(value), alpha=weight)
+        return total
+
+    return reward
+
+
+def termination_function(spec: RobotSpec) -> TerminationFunction:
+    """Does a state end the episode? (state [..., state_dim]) -> bool [...].
+
+    True where a field is outside its range, and where a state is not finite.
+    """
+    names, angles = spec.state_names, spec.angle_mask
+    ranges = []
+    for allowed in spec.termination:
+        column = names.index(allowed.of)
+        low = -math.inf if allowed.min is None else allowed.min
+        high = math.inf if allowed.max is None else allowed.max
+        ranges.append((column, bool(angles[column]), low, high))
+
+    def terminated(state: Tensor) -> Tensor:
+        result = ~torch.isfinite(state).all(-1)
+        for column, is_angle, low, high in ranges:
+            value = wrap(state[..., column]) if is_angle else state[..., column]
+            result |= (value < low) | (value > high)
+        return result
+
+    return terminated
+
+
+def goal_function(spec: RobotSpec) -> GoalFunction:
+    """Do the goal's conditions all hold in a state [state_dim]? Not for how long: that is `spec.goal.hold_time`.
+
+    False for a state that is not finite, and always False for a spec without a goal.
+    """
+    conditions = [
+        (
+            _column(spec, condition),
+            _term(spec, condition),
+            -math.inf if condition.min is None else condition.min,
+            math.inf if condition.max is None else condition.max,
+        )
+        for condition in (spec.goal.conditions if spec.goal else ())
+    ]
+
+    def reached(state: npt.NDArray[np.floating]) -> bool:
+        if not conditions or not np.isfinite(state).all():
+            return False
+        values = torch.from_numpy(np.asarray(state, dtype=np.float64))
+        return all(
+            low <= term(values[column]).item() <= high for column, term, low, high in conditions
+        )
+
+    return reached
+
+
+def _column(spec: RobotSpec, term: Term) -> int:
+    names = spec.action_names if term.of in spec.action_names else spec.state_names
+    return names.index(term.of)
+
+
+def _term(spec: RobotSpec, term: Term) -> Callable[[Tensor], Tensor]:
+    """The term with its target and limit filled in; no operation is done that changes nothing."""
+    function, target, limit = TERMS[term.term], term.target, term.limit or 0.0
+    is_angle = any(field.name == term.of and field.angle for field in spec.state_fields)
+    if is_angle and term.term not in _PERIODIC:
+        return lambda value: function(wrap(value - target), limit)
+    if target != 0.0:
+        return lambda value: function(value - target, limit)
+    return lambda value: function(value, limit)
