@@ -1,4 +1,7 @@
-"""RobotSpec: what a robot's state, action and task are, from one YAML file. `terms` makes functions of its reward."""
+"""RobotSpec: what a robot's state, action and task are, from one YAML file.
+
+`mbrl_node.spec.terms` (which needs torch) makes functions of its reward, termination and goal.
+"""
 
 from mbrl_node.spec.errors import SpecError
 from mbrl_node.spec.loading import load_spec, robot_directories

@@ -1,4 +1,7 @@
-"""What is wrong with a robot's file, one line a problem: `FILE: FIELD PATH: what is wrong, what would be right`."""
+"""What is wrong with a robot's file: one line a problem, `FILE: FIELD PATH: what is wrong`.
+
+A line shows the value as it stands in the file and says what would be right.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 Location = tuple[str | int, ...]
 
@@ -21,7 +25,7 @@ class Problem(NamedTuple):
 
 
 class SpecError(ValueError):
-    """A robot's file cannot be used. `problems` has one line for each thing that is wrong with it."""
+    """A robot's file cannot be used. `problems` has one line for each thing that is wrong."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = list(problems)
@@ -102,7 +106,7 @@ _BOUNDS = {
 def _in_words(detail: Any, at: Location, root: type[BaseModel]) -> str:
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "missing":
-        return f"is missing: {_description(root, at)}"
+        return f"is missing{_description(root, at)}"
     if kind == "extra_forbidden":
         known = _keys(_model_at(root, at[:-1]))
         return f"is not a known key{did_you_mean(at[-1], known)} ({', '.join(known)})"
@@ -114,12 +118,12 @@ def _in_words(detail: Any, at: Location, root: type[BaseModel]) -> str:
     if kind == "finite_number":
         return f"{show(value)} is not a finite number"
     if kind == "too_short":
-        return f"is an empty list: {_description(root, at)}"
+        return f"is an empty list{_description(root, at)}"
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
         return f"{show(value)} {words} {show(context[key])}"
     if kind in _NOT_A:
-        return f"{show(value)} is not {_NOT_A[kind]}{_wanted(root, at)}"
+        return f"{show(value)} is not {_NOT_A[kind]}{_description(root, at)}"
     return f"{show(value)} {detail['msg']}".replace("\n", " ")
 
 
@@ -131,21 +135,15 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _wanted(root: type[BaseModel], at: Location) -> str:
+def _description(root: type[BaseModel], at: Location) -> str:
+    """` (what the field is for)`; nothing for an item of a list or a value of a free mapping."""
     try:
-        return f": {_description(root, at)}"
-    except LookupError:  # an item of a list or a value of a free mapping
+        return f" ({_field(root, at).description})"
+    except LookupError:
         return ""
 
 
-def _description(root: type[BaseModel], at: Location) -> str:
-    description = _field(root, at).description
-    if description is None:
-        raise LookupError(path(at))
-    return description
-
-
-def _field(root: type[BaseModel], at: Location) -> Any:
+def _field(root: type[BaseModel], at: Location) -> FieldInfo:
     for key, field in _model_at(root, at[:-1]).model_fields.items():
         if (field.alias or key) == at[-1]:
             return field

@@ -14,12 +14,14 @@ from mbrl_node.spec.errors import Problem, SpecError, did_you_mean, line, show
 from mbrl_node.spec.robot import RobotSpec
 
 
-def load_spec(robot: str | os.PathLike[str], search: Sequence[str | Path] | None = None) -> RobotSpec:
+def load_spec(
+    robot: str | os.PathLike[str], search: Sequence[str | Path] | None = None
+) -> RobotSpec:
     """Loads a robot.
 
     Args:
-        robot: a path to a YAML file (anything with a slash or ending in .yaml or .yml), or the name of a robot, which is
-            NAME.yaml in one of the search directories.
+        robot: a path to a YAML file (anything with a slash or ending in .yaml or .yml), or the name
+            of a robot, which is NAME.yaml in one of the search directories.
         search: where names are looked for, in order; by default `robot_directories()`.
 
     Raises:
@@ -37,9 +39,9 @@ def load_spec(robot: str | os.PathLike[str], search: Sequence[str | Path] | None
     data, repeated = _parse(text, source)
     if not isinstance(data, dict):
         found = "is empty" if data is None else f"{show(data)} is not a mapping"
-        raise SpecError([f"{source}: {found}: a robot's file has keys such as name, rate and state"])
+        raise SpecError([f"{source}: {found}: a robot's file has keys such as name, rate, state"])
     try:
-        spec = RobotSpec.from_dict(data, source, path)
+        spec = RobotSpec.from_dict(data, source, path.absolute())
     except SpecError as error:
         raise SpecError([*repeated, *error.problems]) from None
     if repeated:
@@ -48,7 +50,7 @@ def load_spec(robot: str | os.PathLike[str], search: Sequence[str | Path] | None
 
 
 def robot_directories() -> list[Path]:
-    """Where robots are looked for: beside this package's code (symlinks followed), then in each ament prefix's share."""
+    """Where robots are looked for: beside this code (symlinks followed), then the ament shares."""
     repository = Path(__file__).resolve().parents[2]
     prefixes = filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep))
     candidates = [repository, *(Path(prefix) / "share" / "mbrl" for prefix in prefixes)]
@@ -92,7 +94,7 @@ def _relative(path: Path) -> str:
 
 
 class _SpecLoader(yaml.SafeLoader):
-    """yaml.SafeLoader that remembers repeated keys, reads 1e-3 as a number and says where a value is malformed."""
+    """SafeLoader that remembers repeated keys, reads 1e-3 as a number and locates bad values."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -113,7 +115,7 @@ class _SpecLoader(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+            return super().construct_object(node, deep)
         except (ValueError, KeyError, AttributeError, IndexError) as error:
             kind = node.tag.rpartition(":")[2]
             raise yaml.constructor.ConstructorError(
@@ -133,7 +135,7 @@ def _parse(text: str, source: str) -> tuple[object, list[str]]:
         try:
             data = loader.get_single_data()
         finally:
-            loader.dispose()  # type: ignore[no-untyped-call]
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{_position(mark)}: " if mark else ""

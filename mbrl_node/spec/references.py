@@ -1,7 +1,8 @@
-"""Do the names in a robot's file fit together? Answered for any document, also one that is wrong elsewhere.
+"""Do the names in a robot's file fit together? Answered also for a file that is wrong elsewhere.
 
-This works on the parsed YAML, not on the validated models, so that a misspelt name is reported together with all other
-mistakes and not only after they are mended. What does not have the expected form is skipped: the models report it.
+This works on the parsed YAML, not on the validated models, so that a misspelt name is reported
+together with all other mistakes and not only after they are mended. What does not have the expected
+form is skipped here: the models report it.
 """
 
 from __future__ import annotations
@@ -13,40 +14,38 @@ from mbrl_node.spec.errors import Location, Problem, did_you_mean, path, show
 _Item = tuple[Location, Mapping[str, object]]
 
 
-def reference_problems(data: object) -> Iterator[Problem]:
+def reference_problems(document: object) -> Iterator[Problem]:
     """Names that are given twice, and names of fields that do not exist."""
-    topics = list(_items(data, "state"))
-    state = [item for at, topic in topics for item in _items(topic, "fields", at)]
-    action = list(_items(data, "action", "fields"))
-    yield from _taken_twice(topics, ("topic",), "is already read", "put its fields there")
-    yield from _taken_twice([*state, *action], ("name",), "is already the name", "names are unique")
-    for at, topic in topics:
-        same_topic = list(_items(topic, "fields", at))
-        yield from _taken_twice(same_topic, ("joint", "value"), "is already read", "read it once")
-    yield from _taken_twice(action, ("joint",), "is already driven", "drive it once")
+    topics = _items(document, ("state",))
+    fields = [_items(document, (*at, "fields")) for at, _ in topics]
+    state = [field for of_topic in fields for field in of_topic]
+    action = _items(document, ("action", "fields"))
+    yield from _twice(topics, ("topic",), "is already read by {}; put its fields there")
+    yield from _twice([*state, *action], ("name",), "is already the name of {}; names are unique")
+    for of_topic in fields:
+        yield from _twice(of_topic, ("joint", "value"), "is already {}; each is read once")
+    yield from _twice(action, ("joint",), "is already driven by {}; a joint has one command")
 
     state_names, action_names = _names(state), _names(action)
     if state_names is None or action_names is None:
         return  # a name itself is wrong: whatever refers to it is not to blame
-    for item in _items(data, "reward"):
+    for item in _items(document, ("reward",)):
         yield from _unknown(item, [*state_names, *action_names], "the state or action")
-    for item in (*_items(data, "termination"), *_items(data, "goal", "conditions")):
-        yield from _unknown(item, state_names, "the state")
+    for at in (("termination",), ("goal", "conditions")):
+        for item in _items(document, at):
+            yield from _unknown(item, state_names, "the state")
 
 
-def _items(data: object, *keys: str | Location) -> Iterator[_Item]:
-    """The mappings in the list under the keys, each with its location; a tuple is the location of `data`."""
-    at: Location = ()
-    for key in keys:
-        if isinstance(key, tuple):
-            at = (*key, *at)
-            continue
-        data = data.get(key) if isinstance(data, Mapping) else None
-        at = (*at, key)
-    if isinstance(data, list | tuple):
-        for index, item in enumerate(data):
-            if isinstance(item, Mapping):
-                yield (*at, index), item
+def _items(document: object, at: Location) -> list[_Item]:
+    """The mappings in the list at a location, each with its location; [] where there is no list."""
+    found = document
+    for part in at:
+        if isinstance(part, str):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        else:
+            found = found[part] if isinstance(found, list | tuple) else None
+    items = found if isinstance(found, list | tuple) else []
+    return [((*at, index), item) for index, item in enumerate(items) if isinstance(item, Mapping)]
 
 
 def _names(fields: list[_Item]) -> list[str] | None:
@@ -55,9 +54,8 @@ def _names(fields: list[_Item]) -> list[str] | None:
     return texts if texts and len(texts) == len(names) else None
 
 
-def _taken_twice(
-    items: list[_Item], keys: tuple[str, ...], what: str, remedy: str
-) -> Iterator[Problem]:
+def _twice(items: list[_Item], keys: tuple[str, ...], complaint: str) -> Iterator[Problem]:
+    """Items that agree in all the keys with one before them."""
     seen: dict[tuple[object, ...], Location] = {}
     for at, item in items:
         values = tuple(item.get(key) for key in keys)
@@ -65,8 +63,7 @@ def _taken_twice(
             continue
         if values in seen:
             shown = " ".join(show(value) for value in values)
-            where = path(seen[values])
-            yield Problem((*at, keys[0]), f"{shown} {what} by {where}; {remedy}")
+            yield Problem((*at, keys[0]), f"{shown} {complaint.format(path(seen[values]))}")
         else:
             seen[values] = at
 

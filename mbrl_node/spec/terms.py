@@ -1,7 +1,8 @@
 """Reward, termination and goal of a spec as functions of state and action.
 
-All three are defined once, on torch tensors: for a planner's batches and for the one state that the robot is in.
-A state that is not finite is never hidden: its reward is NaN, it terminates, and it reaches no goal.
+All three are defined once, on torch tensors: for a planner's batches and for the one state that
+the robot is in. A state with a NaN or an infinity in any field, read or not, is never hidden: its
+reward is NaN, it terminates, and it reaches no goal.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mbrl_node.spec.robot import RobotSpec, Term
+from mbrl_node.spec.parts import Term
+from mbrl_node.spec.robot import RobotSpec
 
 RewardFunction = Callable[[Tensor, Tensor], Tensor]
 TerminationFunction = Callable[[Tensor], Tensor]
-GoalFunction = Callable[[npt.NDArray[np.floating]], bool]
+GoalFunction = Callable[[npt.NDArray[np.float64]], bool]
 
 
 def wrap(angle: Tensor) -> Tensor:
@@ -44,8 +46,9 @@ _PERIODIC = ("cos", "sin")
 def reward_function(spec: RobotSpec) -> RewardFunction:
     """The spec's reward: (next_state [..., state_dim], action [..., action_dim]) -> [...].
 
-    The sum of weight * term of the state reached and the action that led there. The leading shape is next_state's, to
-    which action's must broadcast. A next_state that is not finite gives NaN, whether or not a term looks at the field.
+    The sum of weight * term of the state reached and the action that led there. The result has
+    the leading shape of next_state, to which action's must broadcast; NaN where next_state is not
+    finite.
     """
     terms = [
         (_column(spec, term), _term(spec, term), term.weight, term.of in spec.action_names)
@@ -53,7 +56,7 @@ def reward_function(spec: RobotSpec) -> RewardFunction:
     ]
 
     def reward(next_state: Tensor, action: Tensor) -> Tensor:
-        total = next_state.sum(-1) * 0.0  # NaN where a field is NaN or infinite
+        total = _zero_or_nan(next_state)
         for column, term, weight, of_action in terms:
             value = (action if of_action else next_state)[..., column]
             total = total.add_(term(value), alpha=weight)
@@ -76,7 +79,7 @@ def termination_function(spec: RobotSpec) -> TerminationFunction:
         ranges.append((column, bool(angles[column]), low, high))
 
     def terminated(state: Tensor) -> Tensor:
-        result = ~torch.isfinite(state).all(-1)
+        result = _zero_or_nan(state) != 0.0
         for column, is_angle, low, high in ranges:
             value = wrap(state[..., column]) if is_angle else state[..., column]
             result |= (value < low) | (value > high)
@@ -86,9 +89,10 @@ def termination_function(spec: RobotSpec) -> TerminationFunction:
 
 
 def goal_function(spec: RobotSpec) -> GoalFunction:
-    """Do the goal's conditions all hold in a state [state_dim]? Not for how long: that is `spec.goal.hold_time`.
+    """Do all conditions of the goal hold in a state [state_dim]?
 
-    False for a state that is not finite, and always False for a spec without a goal.
+    For how long they must is `spec.goal.hold_time`; who counts it is the caller. False for a state
+    that is not finite, and always False for a spec without a goal.
     """
     conditions = [
         (
@@ -100,7 +104,7 @@ def goal_function(spec: RobotSpec) -> GoalFunction:
         for condition in (spec.goal.conditions if spec.goal else ())
     ]
 
-    def reached(state: npt.NDArray[np.floating]) -> bool:
+    def reached(state: npt.NDArray[np.float64]) -> bool:
         if not conditions or not np.isfinite(state).all():
             return False
         values = torch.from_numpy(np.asarray(state, dtype=np.float64))
@@ -109,6 +113,11 @@ def goal_function(spec: RobotSpec) -> GoalFunction:
         )
 
     return reached
+
+
+def _zero_or_nan(state: Tensor) -> Tensor:
+    """Zeros of the leading shape, NaN where a field is not finite; cheaper than torch.isfinite."""
+    return state.sum(-1).mul_(0.0)
 
 
 def _column(spec: RobotSpec, term: Term) -> int:

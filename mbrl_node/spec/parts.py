@@ -1,0 +1,227 @@
+"""The parts of a robot's file, as models that accept only what is right by itself.
+
+Whether the parts fit together is for mbrl_node/spec/robot.py and references.py to say.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from mbrl_node.spec.errors import Problem, show
+
+TermName = Literal["cos", "sin", "linear", "abs", "square", "beyond"]
+_TERM_RANGE = {"cos": (-1.0, 1.0), "sin": (-1.0, 1.0)} | dict.fromkeys(
+    ("abs", "square", "beyond"), (0.0, math.inf)
+)
+T = TypeVar("T")
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _matching(pattern: str, what: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise PydanticCustomError(
+                "problems", "", {"problems": (Problem((), f"{show(value)} is not {what}"),)}
+            )
+        return value
+
+    return AfterValidator(check)
+
+
+_TOKEN = r"[A-Za-z_][A-Za-z0-9_]*"
+ListOf = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
+NonEmptyListOf = Annotated[tuple[T, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Name = Annotated[
+    str, _matching(_TOKEN, "a name: use letters, digits and underscores, no digit first")
+]
+RosName = Annotated[
+    str,
+    _matching(
+        rf"(~?/)?{_TOKEN}(/{_TOKEN})*",
+        "a ROS name: use letters, digits and underscores between slashes, as in /joint_states",
+    ),
+]
+Text = Annotated[str, _matching(r".*\S.*", "text with something in it")]
+
+
+class SpecModel(BaseModel):
+    """What all parts of a spec share: no unknown keys, no conversions, no changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def check(self) -> Iterator[Problem]:
+        """What is wrong although every value is right by itself."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _raise_what_check_finds(self) -> Self:
+        if problems := tuple(self.check()):
+            raise PydanticCustomError("problems", "", {"problems": problems})
+        return self
+
+
+class JointStateField(SpecModel):
+    """One number of the state, taken from a sensor_msgs/msg/JointState."""
+
+    name: Name = Field(description="the field's name in the state vector")
+    joint: Text = Field(description="the joint's name in the message")
+    value: Literal["position", "velocity", "effort"] = Field(
+        description="position, velocity or effort"
+    )
+    unit: Text = Field(description="the unit, such as m, rad, m/s, rad/s")
+    angle: bool = Field(False, description="true where the value and the value + 2 pi are the same")
+
+    def check(self) -> Iterator[Problem]:
+        if self.angle and self.value != "position":
+            yield Problem(("angle",), f"true is for a position; {self.name} is a {self.value}")
+        if self.angle and self.unit != "rad":
+            yield Problem(("unit",), f"{show(self.unit)} must be 'rad', {self.name} is an angle")
+
+
+class JointStateTopic(SpecModel):
+    """A topic that state fields are read from.
+
+    Other message types join as models of their own, told apart by `type`.
+    """
+
+    topic: RosName = Field(description="the topic the state arrives on")
+    type: Literal["sensor_msgs/msg/JointState"] = Field(description="the topic's message type")
+    timeout: Positive = Field(description="age in s from which a state is stale")
+    fields: NonEmptyListOf[JointStateField] = Field(description="the state fields it gives")
+
+
+class ActionField(SpecModel):
+    """One number of the action."""
+
+    name: Name = Field(description="the field's name in the action vector")
+    joint: Text = Field(description="the joint it drives")
+    min: Number = Field(description="the lowest command")
+    max: Number = Field(description="the highest command")
+    safe: Number = Field(description="the command that is sent when there is nothing better")
+    max_rate: Positive | None = Field(None, description="the fastest change, in unit/s")
+    unit: Text = Field(description="the unit, such as N, N m, rad/s")
+
+    def check(self) -> Iterator[Problem]:
+        if self.min >= self.max:
+            yield _range_problem(self.min, self.max)
+        elif not self.min <= self.safe <= self.max:
+            limits = f"{show(self.min)} and {show(self.max)}"
+            yield Problem(("safe",), f"{show(self.safe)} must be between min and max, {limits}")
+
+
+class ActionTopic(SpecModel):
+    """Where the action is published: its fields in order, as ros2_control's controllers take it."""
+
+    topic: RosName = Field(description="the topic the commands go to")
+    type: Literal["std_msgs/msg/Float64MultiArray"] = Field(description="the topic's message type")
+    fields: NonEmptyListOf[ActionField] = Field(description="the action fields, in order")
+
+
+class Term(SpecModel):
+    """A function of one field, term(value - target); of an angle the difference is wrapped."""
+
+    term: TermName = Field(description="cos, sin, linear, abs, square or beyond")
+    of: str = Field(description="the name of the field it looks at")
+    target: Number = Field(0.0, description="subtracted from the value first")
+    limit: NotNegative | None = Field(None, description="for beyond: max(0, |value| - limit)")
+
+    def check(self) -> Iterator[Problem]:
+        if self.term == "beyond" and self.limit is None:
+            yield Problem(("limit",), "is missing: 'beyond' is max(0, |value| - limit)")
+        if self.term != "beyond" and self.limit is not None:
+            yield Problem(("limit",), f"is not a key of '{self.term}', only of 'beyond'")
+
+
+class RewardTerm(Term):
+    """One summand of the reward: weight * term."""
+
+    weight: Number = Field(description="what the term is multiplied by")
+
+
+class GoalCondition(Term):
+    """Holds while the term's value is within its range."""
+
+    min: Number | None = Field(None, description="the lowest value that will do")
+    max: Number | None = Field(None, description="the highest value that will do")
+
+    def check(self) -> Iterator[Problem]:
+        yield from super().check()
+        yield from _check_range(self.min, self.max)
+        low, high = _TERM_RANGE.get(self.term, (-math.inf, math.inf))
+        if self.min is not None and self.min > high:
+            yield Problem(
+                ("min",), f"{show(self.min)} is never reached: {self.term} is at most {show(high)}"
+            )
+        if self.max is not None and self.max < low:
+            yield Problem(
+                ("max",), f"{show(self.max)} is never reached: {self.term} is at least {show(low)}"
+            )
+
+
+class StateRange(SpecModel):
+    """The range that a state field must not leave. An angle is wrapped to (-pi, pi] first."""
+
+    of: str = Field(description="the name of the state field")
+    min: Number | None = Field(None, description="the lowest value allowed")
+    max: Number | None = Field(None, description="the highest value allowed")
+
+    def check(self) -> Iterator[Problem]:
+        yield from _check_range(self.min, self.max)
+
+
+class Goal(SpecModel):
+    """The task is solved when every condition holds for `hold_time` seconds without a break."""
+
+    hold_time: NotNegative = Field(description="how long, in s, all conditions must hold")
+    conditions: NonEmptyListOf[GoalCondition] = Field(description="what must hold")
+
+
+class Episode(SpecModel):
+    """How an attempt ends and the next one starts."""
+
+    length: Positive = Field(description="seconds until the episode is cut off")
+    reset_service: RosName | None = Field(None, description="a std_srvs/srv/Trigger, or null")
+
+
+class Sim(SpecModel):
+    """How PyBullet builds the robot."""
+
+    urdf: Text = Field(description="a file of pybullet_data, or relative to the robot's file")
+    physics_rate: Positive = Field(description="physics steps per second")
+    state_rate: Positive = Field(description="states published per second")
+    fixed_base: bool = Field(False, description="true where the base is bolted to the world")
+    initial: dict[str, Number] = Field({}, description="joint positions after a reset; others 0")
+    initial_noise: NotNegative = Field(0.0, description="uniform +- on each joint at a reset")
+
+    def check(self) -> Iterator[Problem]:
+        steps = self.physics_rate / self.state_rate
+        if abs(steps - round(steps)) > 1e-9 * steps or steps < 0.5:
+            yield Problem(
+                ("physics_rate",),
+                f"{show(self.physics_rate)} must be a whole multiple of state_rate"
+                f" {show(self.state_rate)}",
+            )
+
+
+def _range_problem(low: float, high: float) -> Problem:
+    words = "is below" if high < low else "is not above"
+    return Problem(("max",), f"{show(high)} {words} min {show(low)}")
+
+
+def _check_range(low: float | None, high: float | None) -> Iterator[Problem]:
+    if low is None and high is None:
+        yield Problem(("min",), "is missing: give min, max or both")
+    elif low is not None and high is not None and low >= high:
+        yield _range_problem(low, high)
