@@ -6,9 +6,9 @@ A line shows the value as it stands in the file and says what would be right.
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
 from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -58,7 +58,9 @@ def show(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return f"{value:.15g}" if math.isfinite(value) else f"{value:+}".replace("+", "")
+        return f"{value:.15g}".replace("nan", ".nan").replace("inf", ".inf")
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list | tuple):
@@ -72,15 +74,22 @@ def show(value: object) -> str:
 
 def did_you_mean(word: object, known: Sequence[str]) -> str:
     """`; did you mean 'theta'?` where a known word is near, else nothing."""
-    by_lower = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(str(word).lower(), list(by_lower), n=1)
+    text, by_lower = str(word).lower(), {name.lower(): name for name in known}
+    near = [name for name in by_lower if _one_begins_with_the_other(name, text)]
+    near = near or difflib.get_close_matches(text, list(by_lower), n=1)
     return f"; did you mean '{by_lower[near[0]]}'?" if near else ""
+
+
+def _one_begins_with_the_other(one: str, other: str) -> bool:
+    return min(len(one), len(other)) >= 3 and (one.startswith(other) or other.startswith(one))
 
 
 def from_pydantic(error: ValidationError, root: type[BaseModel]) -> Iterator[Problem]:
     """The problems that pydantic found while it built a `root`, in our words."""
     for detail in error.errors(include_url=False):
-        at = tuple(part for part in detail["loc"] if part != "[key]")
+        at = detail["loc"]
+        if at and at[-1] == "[key]":  # the key of a free mapping
+            at, detail = at[:-1], {**detail, "type": "invalid_key"}
         if detail["type"] == "problems":  # found by a model's own check(), which says where
             for problem in detail["ctx"]["problems"]:
                 yield Problem((*at, *problem.at), problem.text)
@@ -112,9 +121,13 @@ def _in_words(detail: Any, at: Location, root: type[BaseModel]) -> str:
         return f"is not a known key{did_you_mean(at[-1], known)} ({', '.join(known)})"
     if kind == "literal_error":
         known = _literals(_field(root, at).annotation)
+        if len(known) == 1:
+            return f"{show(value)} is not supported, only {known[0]} is"
         return f"{show(value)} is not one of {', '.join(known)}{did_you_mean(value, known)}"
     if kind == "float_type" and isinstance(value, str) and _is_number(value):
         return f"{show(value)} is text, not a number: write it without quotes"
+    if kind == "float_type" and isinstance(value, int) and not isinstance(value, bool):
+        return f"{show(value)} is too large"
     if kind == "finite_number":
         return f"{show(value)} is not a finite number"
     if kind == "too_short":

@@ -61,29 +61,20 @@ def robot_directories() -> list[Path]:
 def _find(robot: str | os.PathLike[str], directories: Iterable[Path]) -> tuple[Path, str]:
     """The robot's file, and what to call it in errors."""
     text = os.fspath(robot)
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     is_path = not isinstance(robot, str) or os.sep in text or path.suffix in (".yaml", ".yml")
+    if is_path and os.path.exists(path):
+        return path, text
     known: dict[str, Path] = {}
     for directory in directories:
         for file in sorted(directory.glob("*.yaml")):
             known.setdefault(file.stem, file)
     if not is_path and text in known:
         return known[text], _relative(known[text])
-    if is_path and path.is_dir():
-        raise SpecError([f"{text}: is a directory; name a YAML file"])
-    if is_path and _exists(path):
-        return path, text
     listed = f"known robots: {', '.join(known)}" if known else "no robots are known"
     what = "no such file" if is_path else "no such robot"
     hint = did_you_mean(path.stem if is_path else text, list(known))
     raise SpecError([f"{text if text.isprintable() else show(text)}: {what}{hint} ({listed})"])
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name too long, a null byte
-        return False
 
 
 def _relative(path: Path) -> str:

@@ -26,34 +26,28 @@ def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _matching(pattern: str, what: str) -> AfterValidator:
+def _matching(pattern: str, complaint: str) -> AfterValidator:
     def check(value: str) -> str:
         if re.fullmatch(pattern, value) is None:
-            raise PydanticCustomError(
-                "problems", "", {"problems": (Problem((), f"{show(value)} is not {what}"),)}
-            )
+            problem = Problem((), f"{show(value)} {complaint}")
+            raise PydanticCustomError("problems", "", {"problems": (problem,)})
         return value
 
     return AfterValidator(check)
 
 
 _TOKEN = r"[A-Za-z_][A-Za-z0-9_]*"
+_NO_NAME = "is not a name: use letters, digits and underscores, no digit first"
+_NO_ROS_NAME = "is not a ROS name: use letters, digits, underscores and /, as in /joint_states"
+
 ListOf = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 NonEmptyListOf = Annotated[tuple[T, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Name = Annotated[
-    str, _matching(_TOKEN, "a name: use letters, digits and underscores, no digit first")
-]
-RosName = Annotated[
-    str,
-    _matching(
-        rf"(~?/)?{_TOKEN}(/{_TOKEN})*",
-        "a ROS name: use letters, digits and underscores between slashes, as in /joint_states",
-    ),
-]
-Text = Annotated[str, _matching(r".*\S.*", "text with something in it")]
+Text = Annotated[str, _matching(r"\S(.*\S)?", "is blank or has space at its ends")]
+Name = Annotated[str, _matching(_TOKEN, _NO_NAME)]
+RosName = Annotated[str, _matching(rf"(~?/)?{_TOKEN}(/{_TOKEN})*", _NO_ROS_NAME)]
 
 
 class SpecModel(BaseModel):
@@ -86,7 +80,7 @@ class JointStateField(SpecModel):
     def check(self) -> Iterator[Problem]:
         if self.angle and self.value != "position":
             yield Problem(("angle",), f"true is for a position; {self.name} is a {self.value}")
-        if self.angle and self.unit != "rad":
+        elif self.angle and self.unit != "rad":
             yield Problem(("unit",), f"{show(self.unit)} must be 'rad', {self.name} is an angle")
 
 

@@ -27,17 +27,18 @@ def reference_problems(document: object) -> Iterator[Problem]:
     yield from _twice(action, ("joint",), "is already driven by {}; a joint has one command")
 
     state_names, action_names = _names(state), _names(action)
-    if state_names is None or action_names is None:
+    known = [*state_names, *action_names]
+    if not (state_names and action_names) or len(set(known)) < len(state) + len(action):
         return  # a name itself is wrong: whatever refers to it is not to blame
     for item in _items(document, ("reward",)):
-        yield from _unknown(item, [*state_names, *action_names], "the state or action")
+        yield from _unknown(item, known, "the state or action")
     for at in (("termination",), ("goal", "conditions")):
         for item in _items(document, at):
             yield from _unknown(item, state_names, "the state")
 
 
 def _items(document: object, at: Location) -> list[_Item]:
-    """The mappings in the list at a location, each with its location; [] where there is no list."""
+    """The items of the list at a location, each with its own; what is no mapping counts as {}."""
     found = document
     for part in at:
         if isinstance(part, str):
@@ -45,13 +46,14 @@ def _items(document: object, at: Location) -> list[_Item]:
         else:
             found = found[part] if isinstance(found, list | tuple) else None
     items = found if isinstance(found, list | tuple) else []
-    return [((*at, index), item) for index, item in enumerate(items) if isinstance(item, Mapping)]
+    return [
+        ((*at, index), item if isinstance(item, Mapping) else {})
+        for index, item in enumerate(items)
+    ]
 
 
-def _names(fields: list[_Item]) -> list[str] | None:
-    names = [field.get("name") for _, field in fields]
-    texts = [name for name in names if isinstance(name, str)]
-    return texts if texts and len(texts) == len(names) else None
+def _names(fields: list[_Item]) -> list[str]:
+    return [name for _, field in fields if isinstance(name := field.get("name"), str)]
 
 
 def _twice(items: list[_Item], keys: tuple[str, ...], complaint: str) -> Iterator[Problem]:

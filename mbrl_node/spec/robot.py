@@ -96,9 +96,11 @@ class RobotSpec(SpecModel):
         return spec
 
     def check(self) -> Iterator[Problem]:
-        yield from reference_problems(self.model_dump(mode="json", by_alias=True))
+        references = list(reference_problems(self.model_dump(mode="json", by_alias=True)))
+        yield from references
         yield from self._check_times()
-        yield from self._check_angles()
+        if not references:
+            yield from self._check_angles()
 
     def _check_times(self) -> Iterator[Problem]:
         length = self.episode.length

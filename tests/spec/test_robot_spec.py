@@ -97,7 +97,7 @@ def test_integers_are_taken_as_numbers() -> None:
 def test_a_spec_cannot_be_changed() -> None:
     spec = RobotSpec.from_dict(TINY)
     with pytest.raises(ValidationError):
-        spec.rate = 20.0  # type: ignore[misc]
+        spec.rate = 20.0
     spec.action_min[0] = -100.0  # a copy
     assert spec.action_min.tolist() == [-1.0]
 
