@@ -1,4 +1,4 @@
-"""Prints what setup_env.bash wants to know about the Python that runs this, one `name=value` a line.
+"""Prints what setup_env.bash wants to know about the Python that runs it, one `name=value` a line.
 
 Runs under any Python 3, before anything is installed, so it uses the standard library only.
 """
@@ -18,7 +18,7 @@ def yes(condition):
 
 
 print("executable=" + sys.executable)
-print("version=%d.%d" % sys.version_info[:2])
+print(f"version={sys.version_info[0]}.{sys.version_info[1]}")
 print("venv=" + yes(importable("venv", "ensurepip")))
 print("headers=" + yes(os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h"))))
 print("launch=" + yes(importable("launch", "launch_ros", "ros2cli")))

@@ -116,7 +116,11 @@ digest() { sha256sum | cut -c1-16; }
 
 venv_record() {
     printf '%s\n' "root $root" "ros $ros ${ros_prefix:+$ROS_DISTRO $ros_prefix $(type -P python3)}" \
-        "dependencies $(cat "$root/pyproject.toml" "$root/constraints.txt" | digest)"
+        "dependencies $(pyproject_parts | cat - "$root/constraints.txt" | digest)"
+}
+
+pyproject_parts() { # what pip reads; not the settings of pytest, ruff and the like
+    awk '/^\[/ { pip_reads = !/^\[+tool\./ || /^\[+tool\.setuptools/ } pip_reads' "$root/pyproject.toml"
 }
 
 # Contents of what the build reads, and the names of what it only links to.
