@@ -1,0 +1,22 @@
+"""The actions that know ROS."""
+
+from .defaults import (
+    PushRosNamespace,
+    PushROSNamespace,
+    SetParameter,
+    SetParametersFromFile,
+    SetRemap,
+    SetUseSimTime,
+)
+from .node import LifecycleNode, Node
+
+__all__ = [
+    "LifecycleNode",
+    "Node",
+    "PushROSNamespace",
+    "PushRosNamespace",
+    "SetParameter",
+    "SetParametersFromFile",
+    "SetRemap",
+    "SetUseSimTime",
+]
