@@ -1,0 +1,1 @@
+"""Simulated robots. The only package that imports PyBullet; `mbrl_node` never imports it."""

@@ -1,0 +1,14 @@
+"""Controllers, what keeps them safe, and the loop that runs them. No ROS here."""
+
+from mbrl_node.control.controller import Controller, Hold, Observation, RandomActions
+from mbrl_node.control.loop import ControlLoop, Tick
+from mbrl_node.control.manager import ControllerManager, SwitchError
+from mbrl_node.control.pacer import Clock, Pacer, SteadyClock
+from mbrl_node.control.planning_controller import PlanningController, TimedPlan
+from mbrl_node.control.safety import SafetyFilter
+
+__all__ = [
+    "Clock", "ControlLoop", "Controller", "ControllerManager", "Hold", "Observation", "Pacer",
+    "PlanningController", "RandomActions", "SafetyFilter", "SteadyClock", "SwitchError", "Tick",
+    "TimedPlan",
+]

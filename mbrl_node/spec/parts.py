@@ -134,7 +134,7 @@ class Term(SpecModel):
     def check(self) -> Iterator[Problem]:
         if self.term == "beyond" and self.limit is None:
             yield Problem(("limit",), "is missing: 'beyond' is max(0, |value| - limit)")
-        if self.term != "beyond" and self.limit is not None:
+        elif self.term != "beyond" and self.limit is not None:
             yield Problem(("limit",), f"is not a key of '{self.term}', only of 'beyond'")
 
 
@@ -200,8 +200,8 @@ class Sim(SpecModel):
     initial_noise: NotNegative = Field(0.0, description="uniform +- on each joint at a reset")
 
     def check(self) -> Iterator[Problem]:
-        steps = self.physics_rate / self.state_rate
-        if abs(steps - round(steps)) > 1e-9 * steps or steps < 0.5:
+        rest = math.remainder(self.physics_rate, self.state_rate)
+        if abs(rest) > 1e-9 * self.physics_rate or self.physics_rate < 0.5 * self.state_rate:
             yield Problem(
                 ("physics_rate",),
                 f"{show(self.physics_rate)} must be a whole multiple of state_rate"

@@ -29,7 +29,7 @@ def wrap(angle: Tensor) -> Tensor:
 
 
 def _beyond(value: Tensor, limit: float) -> Tensor:
-    return torch.relu(value.abs() - limit)
+    return value.abs().sub_(limit).relu_()
 
 
 TERMS: Mapping[str, Callable[[Tensor, float], Tensor]] = {  # (value - target, limit) -> term

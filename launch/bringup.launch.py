@@ -1,0 +1,157 @@
+"""Brings up a robot (simulated by default), its controller and its learner.
+
+ros2 launch mbrl bringup.launch.py --show-args     explains the arguments
+"""
+
+import os
+import time
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+    Shutdown,
+)
+from launch.conditions import IfCondition
+from launch.event_handlers import OnProcessExit
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+CONFIGURATION_ERROR = 2  # exit code of a node that says it cannot work as configured
+
+ARGUMENTS = [
+    DeclareLaunchArgument(
+        "robot", default_value="cartpole", description="name of a robot, or path to its YAML file"
+    ),
+    DeclareLaunchArgument(
+        "controller", default_value="mppi", choices=["mppi", "random_shooting", "random", "hold"],
+        description="controller that is active at the start; swap it with ~/switch_controller",
+    ),
+    DeclareLaunchArgument(
+        "sim", default_value="true", choices=["true", "false"],
+        description="simulate the robot; false: a real robot's drivers are running",
+    ),
+    DeclareLaunchArgument(
+        "gui", default_value="false", choices=["true", "false"], description="open PyBullet's window"
+    ),
+    DeclareLaunchArgument(
+        "speed", default_value="1.0", description="simulated seconds a second (sim:=true)"
+    ),
+    DeclareLaunchArgument(
+        "rate", default_value="0.0", description="control rate in Hz; 0: as the robot's file says"
+    ),
+    DeclareLaunchArgument("seed", default_value="0", description="of all random numbers"),
+    DeclareLaunchArgument(
+        "learn", default_value="true", choices=["true", "false"],
+        description="learn while running; false: the newest model in run_dir is used as it is",
+    ),
+    DeclareLaunchArgument(
+        "run_dir", default_value="",
+        description="folder of the run's transitions and models; an existing one is continued; "
+        "empty: a new one in $XDG_DATA_HOME/mbrl or ~/.local/share/mbrl",
+    ),
+    DeclareLaunchArgument(
+        "duration", default_value="0.0", description="robot time in s after which all ends; 0: never"
+    ),
+    DeclareLaunchArgument(
+        "device", default_value="cpu", choices=["cpu", "cuda"], description="where torch computes"
+    ),
+    DeclareLaunchArgument(
+        "params", default_value=[FindPackageShare("mbrl"), "/config/mbrl.yaml"],
+        description="ROS parameter file: planners, learner, model",
+    ),
+]
+
+
+def typed(name: str, kind: type) -> ParameterValue:
+    """A launch argument as a ROS parameter of this type."""
+    return ParameterValue(LaunchConfiguration(name), value_type=kind)
+
+
+def check(context: LaunchContext) -> list[DeclareLaunchArgument]:
+    """Refuses what cannot work before any process starts."""
+    from mbrl_node.spec import SpecError, load_spec
+
+    argument = context.launch_configurations
+    for name, kind in (("rate", float), ("speed", float), ("duration", float), ("seed", int)):
+        try:
+            value = kind(argument[name])
+        except ValueError:
+            raise RuntimeError(f"argument {name}: '{argument[name]}' is not a number") from None
+        if value < 0 or value != value:
+            raise RuntimeError(f"argument {name}: {argument[name]} is below 0")
+    try:
+        spec = load_spec(argument["robot"])
+        if float(argument["rate"]):
+            spec = spec.with_overrides(rate=float(argument["rate"]))
+    except SpecError as error:
+        raise RuntimeError(str(error)) from None
+    if argument["sim"] == "true" and spec.sim is None:
+        raise RuntimeError(f"{argument['robot']}: has no sim section; use sim:=false")
+    if not Path(argument["params"]).is_file():
+        raise RuntimeError(f"argument params: no file '{argument['params']}'")
+    if not argument["run_dir"]:
+        data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+        name = time.strftime(f"{spec.name}-%Y%m%d-%H%M%S")
+        argument["run_dir"] = os.path.join(data, "mbrl", "runs", name)
+    try:
+        os.makedirs(argument["run_dir"], exist_ok=True)
+    except OSError as error:
+        raise RuntimeError(f"argument run_dir: '{argument['run_dir']}': {error.strerror}") from None
+    return []
+
+
+def on_exit(event, context: LaunchContext) -> list[Shutdown]:
+    """A process that ended by itself ends the launch; one that died is started again by `respawn`."""
+    if event.returncode == CONFIGURATION_ERROR and not context.is_shutdown:
+        raise RuntimeError(f"{event.process_name} cannot work as it is configured, see above")
+    return [Shutdown(reason=f"{event.process_name} has ended")] if event.returncode == 0 else []
+
+
+def node(executable: str, condition: IfCondition | None, parameters: dict) -> Node:
+    """One of our processes; its log lines go to the terminal, and it comes back when it dies."""
+    return Node(
+        package="mbrl", executable=executable, name=f"mbrl_{executable}", condition=condition,
+        output="screen", respawn=True, respawn_delay=1.0,
+        parameters=[
+            LaunchConfiguration("params"),
+            {
+                "robot": typed("robot", str),
+                "rate": typed("rate", float),
+                "seed": typed("seed", int),
+                **parameters,
+            },
+        ],
+    )
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The robot, the controller and the learner."""
+    run = {"run_dir": typed("run_dir", str), "device": typed("device", str)}
+    return LaunchDescription([
+        *ARGUMENTS,
+        SetEnvironmentVariable(
+            "RCUTILS_CONSOLE_OUTPUT_FORMAT",
+            EnvironmentVariable(
+                "RCUTILS_CONSOLE_OUTPUT_FORMAT", default_value="[{severity}] {message}"
+            ),
+        ),
+        OpaqueFunction(function=check),
+        RegisterEventHandler(OnProcessExit(on_exit=on_exit)),
+        node("sim", IfCondition(LaunchConfiguration("sim")), {
+            "gui": typed("gui", bool), "speed": typed("speed", float),
+        }),
+        node("controller", None, {
+            **run,
+            "controller": typed("controller", str),
+            "learn": typed("learn", bool),
+            "duration": typed("duration", float),
+            "use_sim_time": typed("sim", bool),
+        }),
+        node("learner", IfCondition(LaunchConfiguration("learn")), run),
+    ])

@@ -1,0 +1,80 @@
+"""What a controller is, and the two that need no model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbrl_node.spec import RobotSpec
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What is known of the robot at a tick."""
+
+    time: int  # robot time of the tick, ns
+    stamp: int  # robot time of the measurement, ns
+    state: Array  # [n]
+
+
+class Controller(ABC):
+    """Asks for one action a tick. Only the control thread calls it, and never waits long for it."""
+
+    model_version = 0  # of the model behind the last action; 0: none
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def not_ready(self) -> str:
+        """Why it could not act now; empty when it could."""
+        return ""
+
+    def activate(self) -> None:
+        """Called before the first update, and after a break such as a reset: nothing old may remain."""
+
+    def close(self) -> None:
+        """Called once, at the end."""
+
+    @abstractmethod
+    def update(self, observation: Observation, last_action: Array) -> Array:
+        """The action asked for, [m].
+
+        Args:
+            last_action: what the robot was sent at the tick before, [m].
+        """
+
+    def commanded(self, observation: Observation, action: Array) -> None:
+        """Tells what was really sent after `update`, [m]."""
+
+
+class Hold(Controller):
+    """Always the robot's safe command."""
+
+    def __init__(self, name: str, spec: RobotSpec) -> None:
+        super().__init__(name)
+        self._safe = spec.action_safe
+
+    def update(self, observation: Observation, last_action: Array) -> Array:
+        return self._safe
+
+
+class RandomActions(Controller):
+    """Explores: actions from U(a), each held for `hold` ticks so that the robot moves."""
+
+    def __init__(self, name: str, spec: RobotSpec, hold: int = 4, seed: int = 0) -> None:
+        super().__init__(name)
+        self._low, self._high, self._hold = spec.action_min, spec.action_max, hold
+        self._rng = np.random.default_rng(seed)
+        self._left, self._action = 0, spec.action_safe
+
+    def update(self, observation: Observation, last_action: Array) -> Array:
+        if self._left == 0:
+            self._left, self._action = self._hold, self._rng.uniform(self._low, self._high)
+        self._left -= 1
+        return self._action

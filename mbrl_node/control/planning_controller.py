@@ -1,0 +1,178 @@
+"""Sampling MPC as a controller: the plan for the next tick is made while the present action runs."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from mbrl_node.control.controller import Array, Controller, Observation
+from mbrl_node.planning import Planner, PlanningError, Rollout
+
+@dataclass(frozen=True, slots=True)
+class TimedPlan:
+    """A plan and when it holds."""
+
+    time: int  # robot time at which actions[0] takes effect, ns
+    actions: Array  # [H, m]
+    model_version: int
+    plan_time: float  # s it took
+    states: Array | None = None  # [H + 1, n], predicted; None: nobody asked
+    predicted_return: float = math.nan
+
+
+class PlanningController(Controller):
+    """Executes the newest plan and has the next one made in the background.
+
+    When the action of tick k is sent, the state at tick k + 1 is predicted from it, and the plan for
+    k + 1 starts there: planning time is hidden, the action of k + 1 goes out on time. If that plan is
+    late, the second action of the plan before is sent, and so on to the end of its horizon.
+
+    Args:
+        planner: used only by the planning thread.
+        dt: control period, s.
+        background: False plans within `commanded`, for loops that need not keep real time.
+        on_plan: called with every plan, in the thread that planned; its states are filled in when
+            `wants_states` says so.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        planner: Planner,
+        dt: float,
+        background: bool = True,
+        on_plan: Callable[[TimedPlan], None] = lambda plan: None,
+        wants_states: Callable[[], bool] = lambda: False,
+    ) -> None:
+        super().__init__(name)
+        self._planner, self._period = planner, round(dt * 1e9)
+        self._on_plan, self._wants_states = on_plan, wants_states
+        self._model: tuple[Rollout, int] | None = None
+        self._plan: TimedPlan | None = None
+        self._failure: Exception | None = None
+        self._epoch = 0  # plans begun before the last `activate` are thrown away
+        self._planned_for = 0
+        self._planned_epoch = 0
+        self.late_plans = 0
+        self._wake = threading.Condition()
+        self._request: tuple[Observation, Array, int] | None = None
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        if background:
+            self._thread = threading.Thread(target=self._work, name=f"plan-{name}", daemon=True)
+            self._thread.start()
+
+    def set_model(self, rollout: Rollout, version: int) -> None:
+        """The next plan uses this model. May be called from any thread."""
+        self._model = (rollout, version)
+
+    @property
+    def not_ready(self) -> str:
+        return "" if self._model else "waits for the first model"
+
+    def activate(self) -> None:
+        with self._wake:
+            self._epoch += 1
+            self._plan, self._request, self._failure = None, None, None
+
+    def close(self) -> None:
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        if self._thread:
+            self._thread.join()
+
+    def update(self, observation: Observation, last_action: Array) -> Array:
+        """The action that the newest plan has for this time.
+
+        Raises:
+            PlanningError: planning failed, or the newest plan has run out.
+        """
+        with self._wake:
+            plan, failure = self._plan, self._failure
+        if failure is not None:
+            raise failure
+        if plan is None:
+            return last_action  # the first plan is being made
+        index = max(0, round((observation.time - plan.time) / self._period))
+        if index >= len(plan.actions):
+            raise PlanningError(f"the newest plan ended {index - len(plan.actions) + 1} ticks ago")
+        self.late_plans += index > 0
+        self.model_version = plan.model_version
+        return plan.actions[index]
+
+    def commanded(self, observation: Observation, action: Array) -> None:
+        with self._wake:
+            request = (observation, action, self._epoch)
+            self._request = request
+            self._wake.notify()
+        if self._thread is None:
+            self._serve(request)
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._request is not None or self._closed)
+                if self._closed:
+                    return
+                request, self._request = self._request, None
+            if request is not None:
+                self._serve(request)
+
+    def _serve(self, request: tuple[Observation, Array, int]) -> None:
+        plan: TimedPlan | None = None
+        failure: Exception | None = None
+        try:
+            plan = self._make_plan(*request)
+        except Exception as error:  # a failing planner must not end the thread; update() raises it
+            failure = error
+        with self._wake:
+            if request[2] != self._epoch:
+                return
+            self._failure = failure
+            if plan is not None:
+                self._plan = plan
+        if plan is not None:
+            self._show(plan, request)
+
+    @torch.no_grad()
+    def _make_plan(self, observation: Observation, action: Array, epoch: int) -> TimedPlan:
+        begin = time.perf_counter()
+        if self._model is None:
+            raise PlanningError(f"{self.name} {self.not_ready}")
+        rollout, version = self._model
+        at = observation.time + self._period
+        if epoch != self._planned_epoch:
+            self._planner.reset()
+            self._planned_epoch = epoch
+        else:
+            self._planner.shift(round((at - self._planned_for) / self._period))
+        self._planned_for = at
+        start = self._predict(rollout, observation, action)
+        actions = self._planner.plan(rollout, start)
+        values = actions.cpu().numpy().astype(np.float64)
+        return TimedPlan(at, values, version, time.perf_counter() - begin)
+
+    def _predict(self, rollout: Rollout, observation: Observation, action: Array) -> torch.Tensor:
+        """The state in which the plan starts, [n]."""
+        state, sent = (
+            torch.as_tensor(x, dtype=torch.float32, device=rollout.device)
+            for x in (observation.state, action)
+        )
+        return rollout.trajectory(state, sent[None])[0][1]
+
+    def _show(self, plan: TimedPlan, request: tuple[Observation, Array, int]) -> None:
+        if self._model is not None and self._wants_states():
+            rollout, _ = self._model
+            start = self._predict(rollout, request[0], request[1])
+            actions = torch.as_tensor(plan.actions, dtype=torch.float32, device=rollout.device)
+            states, total = rollout.trajectory(start, actions)
+            values = states.cpu().numpy().astype(np.float64)
+            plan = replace(plan, states=values, predicted_return=total)
+        self._on_plan(plan)

@@ -1,0 +1,124 @@
+"""The learner node: keeps transitions and offers new models, in a process that yields to all others."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import queue
+import threading
+import time
+from pathlib import Path
+
+import torch
+from mbrl_msgs.msg import ModelUpdate, Transition
+from rclpy.node import Node
+
+from mbrl_node import data
+from mbrl_node.data import StoreError
+from mbrl_node.learning import Learner, LearnerConfig, TrainerConfig
+from mbrl_node.models import ModelConfig
+from mbrl_node.ros.convert import transition_from_msg, update_to_msg
+from mbrl_node.ros.device import torch_device
+from mbrl_node.ros.parameters import declare, declare_config, declare_robot, forward_logs
+from mbrl_node.ros.process import ConfigurationError
+from mbrl_node.ros.qos import LATEST, TRANSITIONS
+
+
+class LearnerNode(Node):
+    """Stores and trains in the main thread; transitions come in another and are never waited for."""
+
+    def __init__(self) -> None:
+        super().__init__("mbrl_learner")
+        forward_logs(self)
+        os.nice(19)
+        torch.set_num_threads(1)
+        self._spec = declare_robot(self)
+        run_dir = str(declare(self, "run_dir", "", "the run's folder: transitions and models"))
+        if not run_dir:
+            raise ConfigurationError("mbrl_learner: parameter run_dir: must be given")
+        seed = int(declare(self, "seed", 0, "of the first weights and of the batches"))  # type: ignore[call-overload]
+        device = torch_device(str(declare(self, "device", "cpu", "where it trains: cpu or cuda")))
+        self._config = declare_config(self, "learner", LearnerConfig)
+        trainer = declare_config(self, "trainer", TrainerConfig)
+        model = declare_config(self, "model", ModelConfig)
+        self._lock = lock_run(Path(run_dir))
+        self._learner = Learner(
+            self._spec, Path(run_dir), self._config, trainer, model, seed, str(device)
+        )
+        self._received: queue.SimpleQueue[data.Transition] = queue.SimpleQueue()
+        self._unstored: list[data.Transition] = []
+        self._models = self.create_publisher(ModelUpdate, "~/model", LATEST)
+        if self._learner.latest is not None:
+            self._offer()
+        stored = len(self._learner.buffer)
+        version = self._learner.latest.version if self._learner.latest else 0
+        self.get_logger().info(f"run {run_dir}: {stored} transitions, model {version}")
+        self.create_subscription(
+            Transition, "mbrl_controller/transitions", self._on_transition, TRANSITIONS
+        )
+
+    def _on_transition(self, msg: Transition) -> None:
+        try:
+            self._received.put(transition_from_msg(msg, self._spec))
+        except ValueError as error:
+            self.get_logger().warning(f"transition {msg.sequence} refused: {error}")
+
+    def run(self, stop: threading.Event) -> None:
+        """Stores what comes and retrains when there is something new, until told to stop."""
+        next_update = 0.0
+        while not stop.is_set():
+            self._store()
+            now = time.monotonic()
+            if not self._learner.due or now < next_update:
+                stop.wait(0.02)
+                continue
+            next_update = now + self._config.period
+            try:
+                self._learner.update(between=lambda: self._between(stop))
+                self._offer()
+            except FloatingPointError as error:
+                self.get_logger().error(f"update given up: {error}")
+            except InterruptedError:
+                break
+        self._store()
+
+    def _between(self, stop: threading.Event) -> None:
+        if stop.is_set():
+            raise InterruptedError
+        self._store()
+
+    def _store(self) -> None:
+        while not self._received.empty():
+            self._unstored.append(self._received.get())
+        if not self._unstored:
+            return
+        try:
+            self._learner.add(self._unstored)
+            self._unstored = []
+        except StoreError as error:  # kept and tried again; nothing stored is harmed
+            self.get_logger().error(str(error), throttle_duration_sec=5.0)
+
+    def _offer(self) -> None:
+        if self._learner.latest is not None:
+            self._models.publish(update_to_msg(self._learner.latest, self._spec, time.time_ns()))
+
+    def close(self) -> None:
+        """Closes the store."""
+        self._learner.store.close()
+
+
+def lock_run(run_dir: Path) -> int:
+    """Makes this process the only learner of a run; the lock ends with the process, however it ends.
+
+    Raises:
+        ConfigurationError: another learner has it, or the folder cannot be written.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = os.open(run_dir / "learner.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConfigurationError(f"{run_dir}: another learner is working on this run") from error
+    except OSError as error:
+        raise ConfigurationError(f"{run_dir}: cannot be used as run_dir: {error}") from error
+    return lock

@@ -1,0 +1,136 @@
+"""A robot in PyBullet, built from the `sim:` section of its spec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pybullet
+import pybullet_data
+from numpy.typing import NDArray
+
+from mbrl_node.spec import RobotSpec, SpecError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class JointReading:
+    """Position, velocity and applied effort of every movable joint, in the order of `names`."""
+
+    names: list[str]
+    position: list[float]
+    velocity: list[float]
+    effort: list[float]
+
+
+class BulletRobot:
+    """One robot in a PyBullet world of its own, driven by joint efforts.
+
+    Args:
+        spec: a robot with a `sim` section.
+        seed: of the noise on the initial joint positions.
+        gui: opens PyBullet's window.
+
+    Raises:
+        SpecError: the spec has no `sim` section, or names a file or joint that is not there.
+    """
+
+    def __init__(self, spec: RobotSpec, seed: int = 0, gui: bool = False) -> None:
+        if spec.sim is None:
+            raise SpecError([f"{spec.name}: sim: missing, so there is nothing to simulate"])
+        self._sim = spec.sim
+        self.dt = 1.0 / self._sim.physics_rate
+        self._rng = np.random.default_rng(seed)
+        self._limits = (spec.action_min, spec.action_max)
+        self._safe = spec.action_safe
+        self._world = pybullet.connect(pybullet.GUI if gui else pybullet.DIRECT)
+        if self._world < 0:
+            raise RuntimeError("PyBullet could not open its window; is there a display? Try gui:=false")
+        pybullet.setTimeStep(self.dt, physicsClientId=self._world)
+        pybullet.setGravity(0, 0, -9.81, physicsClientId=self._world)
+        self._body = self._load(spec)
+        self._index = self._movable_joints()
+        self._actuated = [self._joint(spec, field.joint) for field in spec.action.fields]
+        self._initial = {self._joint(spec, j): p for j, p in self._sim.initial.items()}
+        for _, index in self._index.items():  # the default motors would act as brakes
+            pybullet.setJointMotorControl2(
+                self._body, index, pybullet.VELOCITY_CONTROL, force=0, physicsClientId=self._world
+            )
+        self.reset()
+
+    def _load(self, spec: RobotSpec) -> int:
+        beside = spec.path.parent / self._sim.urdf if spec.path else Path(self._sim.urdf)
+        shipped = Path(pybullet_data.getDataPath()) / self._sim.urdf
+        path = beside if beside.exists() else shipped
+        if not path.exists():
+            raise SpecError(
+                [f"{spec.name}: sim.urdf: '{self._sim.urdf}' is neither beside the robot's file "
+                 "nor in pybullet_data"]
+            )
+        return int(
+            pybullet.loadURDF(
+                str(path), useFixedBase=self._sim.fixed_base, physicsClientId=self._world
+            )
+        )
+
+    def _movable_joints(self) -> dict[str, int]:
+        joints = {}
+        for i in range(pybullet.getNumJoints(self._body, physicsClientId=self._world)):
+            info = pybullet.getJointInfo(self._body, i, physicsClientId=self._world)
+            if info[2] in (pybullet.JOINT_REVOLUTE, pybullet.JOINT_PRISMATIC):
+                joints[info[1].decode()] = i
+        return joints
+
+    def _joint(self, spec: RobotSpec, name: str) -> int:
+        if name not in self._index:
+            known = ", ".join(self._index)
+            raise SpecError([f"{spec.name}: sim: '{self._sim.urdf}' has no joint '{name}' ({known})"])
+        return self._index[name]
+
+    def reset(self) -> None:
+        """Puts every joint at its initial position plus noise, at rest, with the safe command."""
+        noise = self._sim.initial_noise
+        for index in self._index.values():
+            position = self._initial.get(index, 0.0) + self._rng.uniform(-noise, noise)
+            pybullet.resetJointState(self._body, index, position, 0.0, physicsClientId=self._world)
+        self._effort = self._safe.copy()
+
+    def command(self, effort: Array) -> None:
+        """Sets the joint efforts held until the next command; the actuators saturate at their limits.
+
+        Args:
+            effort: [action_dim], N or Nm.
+
+        Raises:
+            ValueError: wrong size or not finite; the command before stays.
+        """
+        if effort.shape != self._safe.shape or not np.isfinite(effort).all():
+            raise ValueError(f"a command of {len(self._safe)} finite values was expected, got {effort}")
+        self._effort = np.clip(effort, *self._limits)
+
+    def step(self) -> None:
+        """Advances the physics by `dt` seconds."""
+        pybullet.setJointMotorControlArray(
+            self._body, self._actuated, pybullet.TORQUE_CONTROL,
+            forces=self._effort.tolist(), physicsClientId=self._world,
+        )
+        pybullet.stepSimulation(physicsClientId=self._world)
+
+    def read(self) -> JointReading:
+        """What ideal sensors on the joints report now."""
+        states = pybullet.getJointStates(
+            self._body, list(self._index.values()), physicsClientId=self._world
+        )
+        applied = dict(zip(self._actuated, self._effort.tolist(), strict=True))
+        return JointReading(
+            list(self._index),
+            [s[0] for s in states],
+            [s[1] for s in states],
+            [applied.get(i, 0.0) for i in self._index.values()],
+        )
+
+    def close(self) -> None:
+        """Ends the PyBullet world."""
+        pybullet.disconnect(physicsClientId=self._world)
