@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from mbrl_node.spec import RobotSpec, SpecError, load_spec
 
@@ -66,6 +67,21 @@ def test_the_cart_pole_is_described_by_its_file(cartpole_path: Path) -> None:
     assert spec.sim is not None and spec.sim.initial == {"cart_to_pole": 3.14159265}
 
 
+def keys_of(model: type[BaseModel]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield field.alias or name
+        arguments = [field.annotation]
+        for argument in arguments:  # grows
+            arguments.extend(get_args(argument))
+            if isinstance(argument, type) and issubclass(argument, BaseModel):
+                yield from keys_of(argument)
+
+
+@pytest.mark.parametrize("key", sorted(set(keys_of(RobotSpec))))
+def test_the_file_of_the_cart_pole_shows_every_key(cartpole_path: Path, key: str) -> None:
+    assert re.search(rf"\b{key}\b", cartpole_path.read_text(encoding="utf-8"))
+
+
 def test_what_is_optional_may_be_left_out() -> None:
     spec = RobotSpec.from_dict(TINY)
     assert spec.termination == ()
@@ -95,9 +111,10 @@ def test_integers_are_taken_as_numbers() -> None:
 
 
 def test_a_spec_cannot_be_changed() -> None:
+    name = "rate"
     spec = RobotSpec.from_dict(TINY)
     with pytest.raises(ValidationError):
-        spec.rate = 20.0
+        setattr(spec, name, 20.0)
     spec.action_min[0] = -100.0  # a copy
     assert spec.action_min.tolist() == [-1.0]
 
