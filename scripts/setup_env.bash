@@ -123,7 +123,7 @@ pyproject_parts() { # what pip reads; not the settings of pytest, ruff and the l
     awk '/^\[/ { pip_reads = !/^\[+tool\./ || /^\[+tool\.setuptools/ } pip_reads' "$root/pyproject.toml"
 }
 
-# Contents of what the build reads, and the names of what it only links to.
+# Contents of what the build reads, and the names of what it only links to (launch/ may be absent).
 ws_record() {
     printf '%s\n' "venv $(venv_record | digest)"
     (
@@ -133,7 +133,7 @@ ws_record() {
                 -o -name CMakeLists.txt -o -name COLCON_IGNORE \) -print0 | sort -z |
                 xargs -0r sha256sum
             find . ../../launch ../../config \( -name __pycache__ -o -name '*.egg-info' \
-                -o -name .pytest_cache \) -prune -o \! -type d -print | sort
+                -o -name .pytest_cache \) -prune -o \! -type d -print 2>/dev/null | sort
         } | digest
     )
 }
@@ -242,14 +242,14 @@ explain_pip_failure() {
 }
 
 make_venv() {
-    local extras=sim,build,dev options=(--system-site-packages) about="about 1 min"
+    local extras=sim,build,dev options=(--system-site-packages) about="about 2 min"
     if [ "$ros" = wheels ]; then
         find_python_311
         extras+=,ros-jazzy
         options=()
     else
         find_sourced_python
-        [ "$version" = 3.11 ] || about="about 8 min: pybullet is compiled for Python $version"
+        [ "$version" = 3.11 ] || about="about 10 min: pybullet is compiled for Python $version"
     fi
     check_tools
 
@@ -323,7 +323,8 @@ build_ws() {
     fi
     stop_heartbeat
     find -L "$ws/install" -type l -delete # links to what was removed from the sources
-    ws_record >"$ws/install/.setup-built" && rm -f "$ws/build/.setup-unfinished"
+    ws_record >"$ws/install/.setup-built"
+    rm -f "$ws/build/.setup-unfinished"
 }
 
 # --------------------------------------------------------------------------- the environment it makes
