@@ -1,7 +1,8 @@
 """The part of the official `launch` package (3.4, ROS 2 Jazzy) that bringup files use.
 
-Same names, same import paths, same behaviour where a launch file can see it; written from scratch for
-installations that have no ROS 2 launch of their own. Files that run here run unmodified on the official package.
+Same names, same import paths, same behaviour where a launch file can see it; written from scratch
+for installations that have no ROS 2 launch of their own. Files that run here run unmodified on the
+official package.
 """
 
 from . import (

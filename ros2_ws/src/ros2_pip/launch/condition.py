@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Condition:
-    """Wraps `predicate(context) -> bool`; subclasses may override `_predicate_func` by passing another."""
+    """Wraps a predicate of the context."""
 
     def __init__(self, *, predicate: Callable[[LaunchContext], bool] | None = None) -> None:
         self._predicate = predicate

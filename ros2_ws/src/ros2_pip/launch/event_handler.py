@@ -83,7 +83,7 @@ class EventHandler(BaseEventHandler):
 
 
 class CallbackOrEntities:
-    """The common shape of `on_exit=…`, `on_start=…` and the like: entities, or a callable that yields them."""
+    """What `on_exit=…` and the like take: entities, or a callable that yields them."""
 
     def __init__(self, value: SomeEntitiesType | Callable[..., Any] | None) -> None:
         self.callback = value if callable(value) else None

@@ -24,7 +24,7 @@ __all__ = [
 
 
 class _OnEvent(BaseEventHandler):
-    """Acts on one type of event, for all processes or for the one that `target_action` names or picks."""
+    """Acts on one type of event, for all processes or those that `target_action` picks."""
 
     _event_type: type[Event]
 

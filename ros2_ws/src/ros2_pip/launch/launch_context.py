@@ -1,4 +1,4 @@
-"""`LaunchContext`: the state of a launch that runs. Configurations, environment, event handlers and the event queue."""
+"""`LaunchContext`: the state of a launch that runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from .substitution import Substitution
 class LaunchContext:
     """What actions and substitutions see and change while the launch runs.
 
-    Not thread-safe: only the thread that runs the launch touches it (`LaunchService` has the thread-safe entry points).
+    Not thread-safe: only the thread that runs the launch touches it (`LaunchService` has the
+    thread-safe entry points).
 
     Args:
         argv: The launch arguments as the user typed them.
@@ -90,9 +91,7 @@ class LaunchContext:
         """The registered handlers, the newest first."""
         return tuple(self._event_handlers)
 
-    def register_event_handler(
-        self, event_handler: BaseEventHandler, append: bool = False
-    ) -> None:
+    def register_event_handler(self, event_handler: BaseEventHandler, append: bool = False) -> None:
         """Add a handler, before the others unless `append`."""
         if append:
             self._event_handlers.append(event_handler)

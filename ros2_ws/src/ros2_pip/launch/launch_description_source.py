@@ -48,7 +48,7 @@ class LaunchDescriptionSource:
         if self.__launch_description is None:
             try:
                 path = perform_substitutions(LaunchContext(), self.__location)
-            except Exception:  # noqa: BLE001  a substitution may need a context and raises what it likes
+            except Exception:
                 return None
             if not Path(path).is_file():
                 return None

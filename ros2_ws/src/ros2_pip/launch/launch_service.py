@@ -84,7 +84,8 @@ class LaunchService:
         """Run until all processes have ended.
 
         Args:
-            shutdown_when_idle: Return when there is nothing left to wait for; else only after a shutdown.
+            shutdown_when_idle: Return when there is nothing left to wait for; else only after a
+                shutdown.
 
         Returns:
             0, or 1 after an error in the launch itself.
@@ -135,7 +136,7 @@ class LaunchService:
                         self.__visit(entity)
                 finally:
                     self.__context._pop_locals()
-            except Exception as error:  # noqa: BLE001  launch files raise what they like
+            except Exception as error:
                 self.__fail(error)
 
     def __visit(self, entity: LaunchDescriptionEntity) -> None:
@@ -203,7 +204,7 @@ class LaunchService:
 
 
 def describe_error(error: BaseException) -> str:
-    """An error in one line: its text, and for one that is not a RuntimeError also its type and place."""
+    """An error in one line: its text, and unless it is a RuntimeError also its type and place."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, RuntimeError):
         return text

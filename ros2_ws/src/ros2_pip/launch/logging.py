@@ -1,8 +1,9 @@
 """Where the lines go: the screen and `launch.log` in a directory of its own for each launch.
 
-The directory is made on first use below ROS_LOG_DIR, ROS_HOME/log or ~/.ros/log, as the official package does, and
-`latest` beside it points to it. Loggers write `[LEVEL] [name]: text` to the screen and the same with a time stamp to
-the file; the output of a process is written as it is, behind its prefix.
+The directory is made on first use below ROS_LOG_DIR, ROS_HOME/log or ~/.ros/log, as the official
+package does, and `latest` beside it points to it. Loggers write `[LEVEL] [name]: text` to the
+screen and the same with a time stamp to the file; the output of a process is written as it is,
+behind its prefix.
 """
 
 from __future__ import annotations
@@ -163,7 +164,8 @@ def get_output_loggers(
 
     Args:
         process_name: The name of the process, which names the files of its own.
-        output_config: `screen`, `log`, `both`, `own_log`, `full`, or a dictionary from `stdout`, `stderr`, `both` to one
+        output_config: `screen`, `log`, `both`, `own_log`, `full`, or a dictionary from `stdout`,
+            `stderr`, `both` to one
             or several of `screen`, `log`, `own_log`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The part of the official `launch_ros` package (ROS 2 Jazzy) that bringup files use; see `launch`."""
+"""The part of the official `launch_ros` (ROS 2 Jazzy) that bringup files use; see `launch`."""
 
 from . import actions, descriptions, parameter_descriptions, substitutions
 

@@ -17,7 +17,8 @@ class ParameterValue:
 
     Args:
         value: The value, or substitutions.
-        value_type: bool, int, float, str or a list of one of these (`List[float]`); None goes by YAML rules.
+        value_type: bool, int, float, str or a list of one of these (`List[float]`); None goes by
+            YAML rules.
     """
 
     def __init__(self, value: Any, *, value_type: Any = None) -> None:

@@ -1,7 +1,7 @@
 """A hidden node that looks at the ROS graph.
 
-The official tool asks a daemon that has been listening for long. Here each call listens for itself: it waits until what
-it looks for is there, or until nothing new has come for a while.
+The official tool asks a daemon that has been listening for long. Here each call listens for itself:
+it waits until what it looks for is there, or until nothing new has come for a while.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def to_plain(
     if _is_array(value):
         shown = value if truncate is None else value[:truncate]
         items = [to_plain(item, **options) for item in shown]
-        return items + ["..."] if len(shown) < len(value) else items
+        return [*items, "..."] if len(shown) < len(value) else items
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -108,7 +108,9 @@ def parse_yaml(text: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise Failure(f"The passed value is not valid YAML: {' '.join(str(error).split())}") from None
+        raise Failure(
+            f"The passed value is not valid YAML: {' '.join(str(error).split())}"
+        ) from None
     values = {} if values is None else values
     if not isinstance(values, dict):
         raise Failure("The passed value needs to be a dictionary in YAML format")
@@ -121,15 +123,18 @@ def fill(message: Any, values: Any, now: Any = None, path: str = "") -> None:
     Args:
         message: The message.
         values: A dictionary of field names.
-        now: A `Time` message for stamps that are given as `now` and headers that are given as `auto`.
+        now: A `Time` message for stamps that are given as `now` and headers that are given as
+            `auto`.
         path: Where the message stands, for errors.
 
     Raises:
         Failure: There is no such field, or it does not take the value.
     """
     if not isinstance(values, dict):
-        raise Failure(f"Failed to populate field: '{path or type(message).__name__}' needs a "
-                      f"dictionary, got {values!r}")
+        raise Failure(
+            f"Failed to populate field: '{path or type(message).__name__}' needs a "
+            f"dictionary, got {values!r}"
+        )
     types = dict(zip(message.get_fields_and_field_types(), message.SLOT_TYPES, strict=True))
     for name, value in values.items():
         where = f"{path}.{name}" if path else str(name)

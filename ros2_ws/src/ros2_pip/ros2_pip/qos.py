@@ -26,7 +26,8 @@ def add_qos_arguments(parser: argparse.ArgumentParser, who: str, default: str) -
     """
     parser.set_defaults(default_qos_profile=default)
     parser.add_argument(
-        "--qos-profile", choices=QoSPresetProfiles.short_keys(),
+        "--qos-profile",
+        choices=QoSPresetProfiles.short_keys(),
         help=f"Quality of service preset profile to {who} with (default: {default})",
     )
     parser.add_argument("--qos-depth", metavar="N", type=int, help=f"Queue size to {who} with")
@@ -37,11 +38,14 @@ def add_qos_arguments(parser: argparse.ArgumentParser, who: str, default: str) -
         ("liveliness", QoSLivelinessPolicy),
     ):
         parser.add_argument(
-            f"--qos-{name}", choices=policy.short_keys(),
+            f"--qos-{name}",
+            choices=policy.short_keys(),
             help=f"Quality of service {name} setting to {who} with",
         )
     parser.add_argument(
-        "--qos-liveliness-lease-duration-seconds", type=float, metavar="SECONDS",
+        "--qos-liveliness-lease-duration-seconds",
+        type=float,
+        metavar="SECONDS",
         help=f"Quality of service liveliness lease duration to {who} with",
     )
 
@@ -71,10 +75,14 @@ def profile_from_arguments(args: argparse.Namespace) -> QoSProfile:
 
 
 def matching_profile(node: Node, topic: str, args: argparse.Namespace) -> QoSProfile:
-    """The profile for a subscription: what the options ask for, and otherwise what all publishers offer."""
+    """The profile for a subscription: what the options say, or else what all publishers offer."""
     profile = profile_from_arguments(args)
     chosen = (
-        args.qos_profile, args.qos_depth, args.qos_history, args.qos_reliability, args.qos_durability
+        args.qos_profile,
+        args.qos_depth,
+        args.qos_history,
+        args.qos_reliability,
+        args.qos_durability,
     )
     publishers = node.get_publishers_info_by_topic(topic)
     if any(option is not None for option in chosen) or not publishers:

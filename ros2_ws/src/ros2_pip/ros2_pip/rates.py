@@ -30,7 +30,7 @@ class RateMeter:
         self._last = now
 
     def report(self) -> str | None:
-        """The statistics as the official tool prints them; None without anything new since the last report."""
+        """The statistics as the official tool prints them; None if there is nothing new."""
         if not self._intervals or self._last == self._reported:
             return None
         self._reported = self._last

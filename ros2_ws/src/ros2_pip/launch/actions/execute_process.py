@@ -1,8 +1,9 @@
 """`ExecuteProcess`: a process that runs, prints and ends under the eyes of the launch.
 
-Each process is the leader of a process group of its own. So Ctrl-C in the terminal reaches only the launch, which passes
-exactly one SIGINT on to each group, whoever sent it and to whom; SIGTERM and SIGKILL follow for what does not end.
-A process also gets SIGINT from the kernel when the launch itself is killed.
+Each process is the leader of a process group of its own. So Ctrl-C in the terminal reaches only the
+launch, which passes exactly one SIGINT on to each group, whoever sent it and to whom; SIGTERM and
+SIGKILL follow for what does not end. A process also gets SIGINT from the kernel when the launch
+itself is killed.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class ExecuteProcess(Action):
     """Runs a command.
 
     Args:
-        cmd: The command line as a list; each item is text, a substitution, or a list of these that makes one argument.
+        cmd: The command line as a list; each item is text, a substitution, or a list of these that
+            makes one argument.
         prefix: Words put before the command (`gdb --args`).
         name: The name for the output prefix; that of the executable by default.
         cwd: The working directory.
@@ -57,7 +59,8 @@ class ExecuteProcess(Action):
         sigkill_timeout: Seconds from SIGTERM to SIGKILL.
         emulate_tty: Give the process a terminal to print on.
         output: `screen`, `log`, `both` or a dictionary; see `launch.logging.get_output_loggers`.
-        output_format: How a line is printed; `{this.process_description.final_name}` and `{line}` are known.
+        output_format: How a line is printed; `{this.process_description.final_name}` and `{line}`
+            are known.
         cached_output: Keep what it prints for `get_stdout` and `get_stderr`.
         log_cmd: Log the command line before it is run.
         on_exit: Entities, or a callable of (event, context), for when it ends.
@@ -93,7 +96,9 @@ class ExecuteProcess(Action):
         if isinstance(cmd, str):
             raise TypeError(f"cmd is a list of arguments, got the text {cmd!r}")
         self.cmd = [normalize_to_list_of_substitutions(item) for item in cmd]
-        self._prefix = prefix if prefix is not None else LaunchConfiguration("launch-prefix", default="")
+        self._prefix = (
+            prefix if prefix is not None else LaunchConfiguration("launch-prefix", default="")
+        )
         self._name, self._cwd, self._env, self._additional_env = name, cwd, env, additional_env
         self.shell = shell
         self.sigterm_timeout = normalize_to_list_of_substitutions(
@@ -116,7 +121,9 @@ class ExecuteProcess(Action):
         self._respawn_max_retries = respawn_max_retries
 
         self.process_details: dict[str, Any] | None = None
-        self.process_description = self  # the official API keeps `final_name` and the like on an object of its own
+        self.process_description = (
+            self  # the official API keeps `final_name` and the like on an object of its own
+        )
         self.final_name = ""
         self.final_cmd: list[str] = []
         self._child: ChildProcess | None = None
@@ -257,7 +264,8 @@ class ExecuteProcess(Action):
             self._logger.info(f"process has finished cleanly [pid {child.pid}]")
         else:
             self._logger.error(
-                f"process has died [pid {child.pid}, exit code {self._returncode}, cmd '{command}']."
+                f"process has died [pid {child.pid}, exit code {self._returncode}, "
+                f"cmd '{command}']."
             )
         if self._returncode != 0 or self._stopping.is_set():
             child.signal_group(signal.SIGTERM)  # workers that it left behind
@@ -295,9 +303,7 @@ class ExecuteProcess(Action):
 
     def _on_signal_process(self, event: Any) -> None:
         if self._child is not None and event.process_matcher(self):
-            self._logger.info(
-                f"sending signal '{event.signal_name}' to process[{self.final_name}]"
-            )
+            self._logger.info(f"sending signal '{event.signal_name}' to process[{self.final_name}]")
             self._child.signal(event.signal)
 
     def _on_stdin(self, event: Any) -> None:

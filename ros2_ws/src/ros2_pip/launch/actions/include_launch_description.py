@@ -12,8 +12,8 @@ from ..launch_description import LaunchDescription
 from ..launch_description_entity import LaunchDescriptionEntity
 from ..launch_description_source import LaunchDescriptionSource
 from ..utilities import resolve
-from .opaque_function import OpaqueFunction
 from .configuration import SetLaunchConfiguration
+from .opaque_function import OpaqueFunction
 
 _FILE_LOCALS = ("current_launch_file_path", "current_launch_file_directory")
 
@@ -21,12 +21,13 @@ _FILE_LOCALS = ("current_launch_file_path", "current_launch_file_directory")
 class IncludeLaunchDescription(Action):
     """Carries out another launch file.
 
-    As with the official package, the launch configurations that it sets stay set afterwards; a `GroupAction` around it
-    keeps them in.
+    As with the official package, the launch configurations that it sets stay set afterwards; a
+    `GroupAction` around it keeps them in.
 
     Args:
         launch_description_source: The source, a `LaunchDescription`, or the path of a launch file.
-        launch_arguments: Pairs of name and value (or a dictionary), set as launch configurations first.
+        launch_arguments: Pairs of name and value (or a dictionary), set as launch configurations
+            first.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Substitutions that yield text: configurations, paths, the environment, commands and expressions."""
+"""Substitutions that yield text: configurations, paths, commands, expressions and more."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ class LaunchConfiguration(Substitution):
         self._default: list[Substitution] | None = None
         if default is not None:
             iterable = isinstance(default, (str, Substitution, os.PathLike, list, tuple))
-            self._default = normalize_to_list_of_substitutions(default if iterable else str(default))
+            self._default = normalize_to_list_of_substitutions(
+                default if iterable else str(default)
+            )
 
     def describe(self) -> str:
         return f"LaunchConfiguration({_described(self.variable_name)})"
@@ -138,11 +140,13 @@ class FindExecutable(Substitution):
 class PythonExpression(Substitution):
     """The value of a Python expression, as text.
 
-    The launch file is Python itself, so this evaluates nothing that its author could not run anyway.
+    The launch file is Python itself, so this evaluates nothing that its author could not run
+    anyway.
 
     Args:
         expression: The expression, text and substitutions to be joined.
-        python_modules: Modules whose names the expression uses; those of `math` need no module name.
+        python_modules: Modules whose names the expression uses; those of `math` need no module
+            name.
     """
 
     def __init__(self, expression: Any, python_modules: Any = ("math",)) -> None:

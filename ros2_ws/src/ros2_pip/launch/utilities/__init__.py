@@ -35,5 +35,5 @@ def perform_substitutions(context: LaunchContext, subs: Iterable[Substitution]) 
 
 
 def resolve(context: LaunchContext, subs: Any) -> str:
-    """Normalise and perform: the text of anything that may be given where substitutions are allowed."""
+    """The text of anything that may be given where substitutions are allowed."""
     return perform_substitutions(context, normalize_to_list_of_substitutions(subs))

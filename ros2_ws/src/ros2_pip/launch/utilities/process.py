@@ -61,7 +61,7 @@ class ChildProcess(asyncio.SubprocessProtocol):
 
     # -- called by the owner
     async def wait(self) -> int:
-        """Wait for the end of the process and of its output; return the exit code, negative for a signal."""
+        """Wait for the end of process and output; return the exit code, negative for a signal."""
         await self._exited.wait()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._drained.wait(), _PIPE_GRACE_S)
@@ -101,7 +101,9 @@ class _TerminalReader(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._child.pipe_data_received(self._fd, data)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # EIO: nobody has the terminal open any more
+    def connection_lost(
+        self, exc: Exception | None
+    ) -> None:  # EIO: nobody has the terminal open any more
         self._child.pipe_connection_lost(self._fd, None)
 
 

@@ -29,9 +29,11 @@ def is_text(value: Any) -> bool:
 
 def type_name(data_type: Any) -> str:
     """`float`, `list[int]`, …: the type as a user writes it."""
-    return getattr(data_type, "__name__", None) if isinstance(data_type, type) and not typing.get_args(
-        data_type
-    ) else str(data_type).replace("typing.", "")
+    return (
+        getattr(data_type, "__name__", None)
+        if isinstance(data_type, type) and not typing.get_args(data_type)
+        else str(data_type).replace("typing.", "")
+    )
 
 
 def coerce(value: Any, data_type: Any) -> Any:
@@ -39,7 +41,8 @@ def coerce(value: Any, data_type: Any) -> Any:
 
     Args:
         value: The value.
-        data_type: bool, int, float, str, or a list of one of these (`List[int]`); None takes any of them.
+        data_type: bool, int, float, str, or a list of one of these (`List[int]`); None takes any of
+            them.
 
     Returns:
         The value; an int becomes a float where a float is asked for.
@@ -55,7 +58,9 @@ def coerce(value: Any, data_type: Any) -> Any:
                 return value
             if all(type(item) in (int, float) for item in value):
                 return [float(item) for item in value]
-        raise ValueError(f"{value!r} is neither a bool, int, float or str nor a list of one of these")
+        raise ValueError(
+            f"{value!r} is neither a bool, int, float or str nor a list of one of these"
+        )
     if typing.get_origin(data_type) is list:
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"{value!r} is not a {type_name(data_type)}")
@@ -85,7 +90,7 @@ def parse_text(text: str, data_type: Any = None) -> Any:
 
 
 def perform_typed_substitution(context: LaunchContext, value: Any, data_type: Any = None) -> Any:
-    """The value that text and substitutions stand for, typed by YAML rules; other values are only checked."""
+    """What text and substitutions stand for, typed by YAML; other values are only checked."""
     if is_text(value):
         return parse_text(resolve(context, value), data_type)
     if isinstance(value, str):

@@ -1,8 +1,8 @@
 """The actions that know ROS."""
 
 from .defaults import (
-    PushRosNamespace,
     PushROSNamespace,
+    PushRosNamespace,
     SetParameter,
     SetParametersFromFile,
     SetRemap,

@@ -14,7 +14,7 @@ NAMESPACE, PARAMETERS, REMAPS = "ros_namespace", "global_params", "ros_remaps"
 
 
 def _extend(context: LaunchContext, name: str, item: Any) -> None:
-    """Append to a list among the configurations; a new list, so that the outer scope keeps its own."""
+    """Append to a list among the configurations, but leave that of the outer scope alone."""
     context.launch_configurations[name] = [*context.launch_configurations.get(name, []), item]
 
 
@@ -64,7 +64,7 @@ class SetRemap(Action):
 
 
 class PushROSNamespace(Action):
-    """Puts all nodes that follow into a namespace, below the one that holds already unless it is absolute."""
+    """Puts all nodes that follow into a namespace; a relative one is below the present one."""
 
     def __init__(self, namespace: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -22,12 +22,14 @@ class Node(ExecuteProcess):
     """Runs an executable of a package as a node.
 
     Args:
-        executable: The executable, in `lib/<package>` of the package; a path or one on PATH without a package.
+        executable: The executable, in `lib/<package>` of the package; a path or one on PATH without
+            a package.
         package: The package.
         name: The name of the node; its own by default.
         namespace: The namespace; relative ones are below that of `PushROSNamespace`.
         exec_name: The name for the output prefix; that of the executable by default.
-        parameters: A list of dictionaries (they may be nested), parameter files, and `ParameterFile`.
+        parameters: A list of dictionaries (they may be nested), parameter files, and
+            `ParameterFile`.
         remappings: Pairs of the name in the node and the name outside.
         ros_arguments: More ROS arguments, such as `--log-level debug`.
         arguments: More arguments.
@@ -132,7 +134,9 @@ class LifecycleNode(Node):
         **kwargs: As for `Node`.
     """
 
-    def __init__(self, *, name: Any, namespace: Any, autostart: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *, name: Any, namespace: Any, autostart: bool = False, **kwargs: Any
+    ) -> None:
         if autostart:
             raise RuntimeError(
                 "LifecycleNode(autostart=True) needs the official launch_ros package; "

@@ -1,4 +1,4 @@
-"""The official home of `ParameterValue` and `ParameterFile` beside `launch_ros.parameter_descriptions`."""
+"""The other official home of `ParameterValue` and `ParameterFile`."""
 
 from ..parameter_descriptions import Parameter, ParameterFile, ParameterValue
 

@@ -34,7 +34,8 @@ def evaluate_parameter_dict(
 ) -> dict[str, Any]:
     """The parameters with their values, nested dictionaries flattened to `outer.inner`.
 
-    Substitutions are typed by YAML rules (`ParameterValue` gives the type); other values keep theirs.
+    Substitutions are typed by YAML rules (`ParameterValue` gives the type); other values keep
+    theirs.
 
     Raises:
         RuntimeError: A value has no type that a parameter can have.

@@ -24,28 +24,45 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ros2 launch`."""
     parser.set_defaults(main=main)
     parser.add_argument(
-        "-n", "--noninteractive", action="store_true",
+        "-n",
+        "--noninteractive",
+        action="store_true",
         help="Run the launch system non-interactively, with no terminal associated",
     )
     parser.add_argument(
-        "-d", "--debug", action="store_true",
+        "-d",
+        "--debug",
+        action="store_true",
         help="Put the launch system in debug mode, provides more verbose output.",
     )
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
-        "-p", "--print", "--print-description", action="store_true", dest="print_description",
+        "-p",
+        "--print",
+        "--print-description",
+        action="store_true",
+        dest="print_description",
         help="Print the launch description to the console without launching it.",
     )
     group.add_argument(
-        "-s", "--show-args", "--show-arguments", action="store_true", dest="show_args",
+        "-s",
+        "--show-args",
+        "--show-arguments",
+        action="store_true",
+        dest="show_args",
         help="Show arguments that may be given to the launch file.",
     )
     parser.add_argument(
-        "-a", "--show-all-subprocesses-output", action="store_true", dest="show_all",
+        "-a",
+        "--show-all-subprocesses-output",
+        action="store_true",
+        dest="show_all",
         help="Show all launched subprocesses' output by overriding their output configuration.",
     )
     parser.add_argument(
-        "--launch-prefix", metavar="COMMAND", default=None,
+        "--launch-prefix",
+        metavar="COMMAND",
+        default=None,
         help="Prefix command, which goes before all executables.",
     )
     parser.add_argument(
@@ -53,7 +70,8 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("launch_file_name", nargs="?", help="Name of the launch file")
     parser.add_argument(
-        "launch_arguments", nargs="*",
+        "launch_arguments",
+        nargs="*",
         help="Arguments to the launch file; '<name>:=<value>' (for duplicates, last one wins)",
     )
 
@@ -82,7 +100,7 @@ def main(args: argparse.Namespace) -> int:
         unknown = check_arguments(description, arguments)
     except Failure:
         raise
-    except Exception as error:  # noqa: BLE001  the file may raise what it likes
+    except Exception as error:
         if args.debug:
             raise
         raise Failure(f"{path}: {describe_error(error)}") from None
@@ -140,9 +158,7 @@ def parse_arguments(words: list[str]) -> dict[str, str]:
     for word in words:
         name, separator, value = word.partition(":=")
         if not separator or not name:
-            raise Failure(
-                f"malformed launch argument '{word}', expected format '<name>:=<value>'"
-            )
+            raise Failure(f"malformed launch argument '{word}', expected format '<name>:=<value>'")
         arguments[name] = value
     return arguments
 

@@ -13,9 +13,7 @@ from ..packages import find_executables
 def add_verbs(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ros2 run`."""
     parser.set_defaults(main=main)
-    parser.add_argument(
-        "--prefix", help="Prefix command, which should go before the executable."
-    )
+    parser.add_argument("--prefix", help="Prefix command, which should go before the executable.")
     parser.add_argument("package_name", help="Name of the ROS package")
     parser.add_argument("executable_name", help="Name of the executable")
     parser.add_argument(

@@ -37,11 +37,11 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
 
     verb = verbs.add_parser("call", help="Call a service")
     verb.add_argument("service_name", help="Name of the ROS service to call to")
+    verb.add_argument("service_type", help="Type of the ROS service (e.g. 'std_srvs/srv/Empty')")
     verb.add_argument(
-        "service_type", help="Type of the ROS service (e.g. 'std_srvs/srv/Empty')"
-    )
-    verb.add_argument(
-        "values", nargs="?", default="{}",
+        "values",
+        nargs="?",
+        default="{}",
         help="Values to fill the service request with in YAML format (e.g. '{a: 1, b: 2}')",
     )
     verb.add_argument(

@@ -31,7 +31,9 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
         "-c", "--count-topics", action="store_true", help="Only display the number of topics"
     )
     verb.add_argument(
-        "-v", "--verbose", action="store_true",
+        "-v",
+        "--verbose",
+        action="store_true",
         help="List full details about each topic",
     )
     verb.add_argument(
@@ -50,7 +52,9 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     verb = verbs.add_parser("info", help="Print information about a topic")
     verb.add_argument("topic_name", help="Name of the ROS topic to get info (e.g. '/chatter')")
     verb.add_argument(
-        "-v", "--verbose", action="store_true",
+        "-v",
+        "--verbose",
+        action="store_true",
         help="Prints detailed information like the node name, node namespace, topic type, "
         "topic type hash, GUID, and QoS profile of the publishers and subscribers to this topic",
     )
@@ -63,15 +67,22 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     verb = verbs.add_parser("hz", help="Print the average receiving rate to screen")
     verb.add_argument("topic_name", help="Name of the ROS topic to listen to (e.g. '/chatter')")
     verb.add_argument(
-        "-w", "--window", type=positive_int, default=DEFAULT_WINDOW, metavar="WINDOW",
+        "-w",
+        "--window",
+        type=positive_int,
+        default=DEFAULT_WINDOW,
+        metavar="WINDOW",
         help=f"window size, in # of messages, for calculating rate (default: {DEFAULT_WINDOW})",
     )
     verb.add_argument(
-        "--filter", metavar="EXPR", dest="filter_expr",
+        "--filter",
+        metavar="EXPR",
+        dest="filter_expr",
         help="only measure messages matching the specified Python expression of m, the message",
     )
     verb.add_argument(
-        "--wall-time", action="store_true",
+        "--wall-time",
+        action="store_true",
         help="calculates rate using wall time (here always so)",
     )
     add_qos_arguments(verb, "subscribe", "sensor_data")
@@ -87,21 +98,28 @@ def _add_echo_arguments(verb: argparse.ArgumentParser) -> None:
     )
     add_qos_arguments(verb, "subscribe", "sensor_data")
     verb.add_argument(
-        "--csv", action="store_true",
+        "--csv",
+        action="store_true",
         help="Output all recursive fields separated by commas (e.g. for plotting)",
     )
     verb.add_argument(
-        "--field", metavar="FIELD",
+        "--field",
+        metavar="FIELD",
         help="Echo a selected field of a message. Use '.' to select sub-fields "
         "(e.g. 'pose.pose.position.x')",
     )
     verb.add_argument(
-        "-f", "--full-length", action="store_true",
+        "-f",
+        "--full-length",
+        action="store_true",
         help="Output all elements for arrays, bytes, and string with a length > "
         "'--truncate-length'",
     )
     verb.add_argument(
-        "-l", "--truncate-length", type=positive_int, default=DEFAULT_TRUNCATE_LENGTH,
+        "-l",
+        "--truncate-length",
+        type=positive_int,
+        default=DEFAULT_TRUNCATE_LENGTH,
         help="The length to truncate arrays, bytes, and string to "
         f"(default: {DEFAULT_TRUNCATE_LENGTH})",
     )
@@ -115,10 +133,14 @@ def _add_echo_arguments(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--raw", action="store_true", help="Echo the raw binary representation")
     verb.add_argument(
-        "--filter", metavar="EXPR", dest="filter_expr",
+        "--filter",
+        metavar="EXPR",
+        dest="filter_expr",
         help="Python expression of m, the message, that chooses the messages to print",
     )
-    verb.add_argument("--once", action="store_true", help="Print the first message received and exit")
+    verb.add_argument(
+        "--once", action="store_true", help="Print the first message received and exit"
+    )
 
 
 def positive_int(text: str) -> int:

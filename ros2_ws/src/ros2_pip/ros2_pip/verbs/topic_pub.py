@@ -20,15 +20,26 @@ def add_verb(verbs: Any) -> None:
     verb.add_argument("topic_name", help="Name of the ROS topic to publish to (e.g. '/chatter')")
     verb.add_argument("message_type", help="Type of the ROS message (e.g. 'std_msgs/msg/String')")
     verb.add_argument(
-        "values", nargs="?", default="{}",
+        "values",
+        nargs="?",
+        default="{}",
         help="Values to fill the message with in YAML format (e.g. 'data: Hello World')",
     )
     verb.add_argument(
-        "-r", "--rate", metavar="N", type=positive_float, default=1.0,
+        "-r",
+        "--rate",
+        metavar="N",
+        type=positive_float,
+        default=1.0,
         help="Publishing rate in Hz (default: 1)",
     )
     verb.add_argument(
-        "-p", "--print", metavar="N", type=int, default=1, dest="print_nth",
+        "-p",
+        "--print",
+        metavar="N",
+        type=int,
+        default=1,
+        dest="print_nth",
         help="Only print every N-th published message (default: 1)",
     )
     group = verb.add_mutually_exclusive_group()
@@ -37,16 +48,24 @@ def add_verb(verbs: Any) -> None:
         "-t", "--times", type=int, default=0, help="Publish this number of times and then exit"
     )
     verb.add_argument(
-        "-w", "--wait-matching-subscriptions", type=int, metavar="N",
+        "-w",
+        "--wait-matching-subscriptions",
+        type=int,
+        metavar="N",
         help="Wait until finding the specified number of matching subscriptions "
         '(default: 1 with "-1" or "-t", else 0)',
     )
     verb.add_argument(
-        "--max-wait-time-secs", type=float, metavar="N",
+        "--max-wait-time-secs",
+        type=float,
+        metavar="N",
         help="How long to wait for them (default: for ever)",
     )
     verb.add_argument(
-        "--keep-alive", metavar="N", type=float, default=0.1,
+        "--keep-alive",
+        metavar="N",
+        type=float,
+        default=0.1,
         help="Keep publishing node alive for N seconds after the last msg (default: 0.1)",
     )
     verb.add_argument("-n", "--node-name", help="Name of the created publishing node")
