@@ -21,11 +21,11 @@ from .cli import Failure
 
 HIDDEN = "_"
 QUIET_S = 0.5
-"""Discovery is taken to be over when nothing new has come for this long,"""
-QUIET_ALONE_S = 1.5
-"""or for this long, as long as there is nobody else,"""
+"""Discovery is taken to be over when nothing new has come for this long"""
 LIMIT_S = 4.0
-"""and in any case after this long."""
+"""and all participants on this machine are known, but in any case after this long. (It is a little
+above the 3 s between two announcements of a Fast DDS participant: its answer to a new participant
+may come before that one is ready to listen, and is then lost.)"""
 
 
 @contextlib.contextmanager
@@ -58,24 +58,38 @@ def settle(node: Node, found: Callable[[], Any] = lambda: None) -> Any:
     Returns:
         What `found` returned last.
     """
-    start = time.monotonic()
-    last_change, snapshot, alone = start, None, True
+    start = last_change = time.monotonic()
+    snapshot: Any = None
     while True:
         result = found()
         now = time.monotonic()
         if result or now - start > LIMIT_S or not rclpy.ok():
             return result
-        names = sorted(node.get_node_names_and_namespaces())
         current = (
-            names,
+            sorted(node.get_node_names_and_namespaces()),
             sorted((topic, tuple(types)) for topic, types in node.get_topic_names_and_types()),
             sorted((name, tuple(types)) for name, types in node.get_service_names_and_types()),
         )
         if current != snapshot:
-            snapshot, last_change, alone = current, now, len(names) <= 1
-        elif now - last_change > (QUIET_ALONE_S if alone else QUIET_S):
+            snapshot, last_change = current, now
+        elif now - last_change > QUIET_S and _known_participants(node) >= _local_participants():
             return result
         time.sleep(0.02)
+
+
+def _known_participants(node: Node) -> int:
+    """How many DDS participants are known, with ours: each has one publisher of this topic."""
+    return len(node.get_publishers_info_by_topic("ros_discovery_info", no_mangle=True))
+
+
+def _local_participants() -> int:
+    """How many there are on this machine, by the UDP ports that the RTPS standard gives them."""
+    base = 7400 + 250 * int(os.environ.get("ROS_DOMAIN_ID") or 0) + 10
+    ports = set()
+    for table in ("/proc/net/udp", "/proc/net/udp6"):
+        with contextlib.suppress(OSError), open(table) as lines:
+            ports |= {int(line.split()[1].rpartition(":")[2], 16) for line in list(lines)[1:]}
+    return len(ports & set(range(base, base + 240, 2)))
 
 
 def is_hidden(name: str) -> bool:
