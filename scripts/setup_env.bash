@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The work behind setup.bash, in a process of its own. Messages go to stderr; stdout carries only the
-# `export` lines that setup.bash takes over, and only after everything has succeeded.
+# The work behind setup.bash, in a process of its own. Messages go to stderr; stdout carries only
+# the `export` lines that setup.bash takes over, and only after everything has succeeded.
 #
 #   setup_env.bash [--build-only]
 #
@@ -22,7 +22,6 @@ venv=$root/.venv
 ws=$root/ros2_ws
 pip_log=$venv/.setup/pip.log
 colcon_log=$ws/log/setup-colcon.log
-heartbeat=
 
 exec 3>&1 1>&2 # fd 3: to setup.bash
 
@@ -36,28 +35,25 @@ fail() { # MESSAGE WHAT-TO-DO
     exit 1
 }
 
-# A line every half minute while something long runs, so that nobody thinks it hangs.
+# A line every half minute while something long runs, so that nobody thinks it hangs. It ends when
+# fd 4 is closed, be it by stop_heartbeat or by the end of this process, however that comes.
 start_heartbeat() { # WHAT LOG
-    (
-        trap 'exit 0' TERM
-        exec 4<> <(:) || exit 0
-        since=$SECONDS
-        while read -r -t 30 -u 4 || true; do say "  still $1 ($((SECONDS - since)) s), log: $2"; done
-    ) &
-    heartbeat=$!
+    exec 4> >(
+        exec 3>&- 9>&-
+        started=$SECONDS
+        while read -r -t 30 || [ $? -gt 128 ]; do
+            say "  still $1 ($((SECONDS - started)) s), log: $2"
+        done
+    )
 }
 
-stop_heartbeat() {
-    [ -n "$heartbeat" ] && kill "$heartbeat" 2>/dev/null && wait "$heartbeat" 2>/dev/null
-    heartbeat=
-}
+stop_heartbeat() { exec 4>&-; }
 
 interrupted() {
     say "interrupted; source setup.bash again and it goes on"
     exit 130
 }
 
-trap stop_heartbeat EXIT
 trap interrupted INT TERM HUP
 
 # --------------------------------------------------------------------- the environment as it comes
@@ -120,7 +116,8 @@ venv_record() {
 }
 
 pyproject_parts() { # what pip reads; not the settings of pytest, ruff and the like
-    awk '/^\[/ { pip_reads = !/^\[+tool\./ || /^\[+tool\.setuptools/ } pip_reads' "$root/pyproject.toml"
+    awk '/^\[/ { pip_reads = !/^\[+tool\./ || /^\[+tool\.setuptools/ } pip_reads' \
+        "$root/pyproject.toml"
 }
 
 # Contents of what the build reads, and the names of what it only links to (launch/ may be absent).
@@ -152,7 +149,8 @@ is_built() {
 
 # ------------------------------------------------------------------------------------------ checks
 
-# Sets executable, version, venv_module, headers, launch for the Python $1; false when it does not run.
+# Sets executable, version, venv_module, headers and launch for the Python $1; false when that does
+# not run.
 probe() {
     local name value
     executable= version= venv_module= headers= launch=
@@ -226,11 +224,17 @@ check_disk() {
 
 # ------------------------------------------------------------------------------------- the two parts
 
+# What pip prints when the index does not answer; setuptools is the first thing that it asks for.
+NO_INDEX='NewConnectionError|Failed to establish|name resolution|Name or service not known'
+NO_INDEX+='|Network is unreachable|Connection refused|Connection ?reset|ReadTimeout|ConnectTimeout'
+NO_INDEX+='|timed out|ProxyError|SSLError|Could not fetch URL|IncompleteRead'
+NO_INDEX+='|(No matching distribution found for|Cannot install) setuptools'
+
 explain_pip_failure() {
     local again="then source setup.bash again. Full log: $pip_log"
     if grep -qE 'No space left on device' "$pip_log"; then
         fail "the disk is full." "Make room in $root and in ${TMPDIR:-/tmp}, $again"
-    elif grep -qiE 'NewConnectionError|Failed to establish|name resolution|Name or service not known|Network is unreachable|Connection refused|Read ?TimeoutError|ConnectTimeout|ProxyError|SSLError|Could not fetch URL|IncompleteRead|Connection ?reset' "$pip_log"; then
+    elif grep -qiE "$NO_INDEX" "$pip_log"; then
         fail "the Python package index cannot be reached." \
             "Check the network, the proxy (HTTPS_PROXY) and pip's settings (pip config list), $again"
     elif grep -qE 'No matching distribution' "$pip_log"; then
@@ -239,6 +243,11 @@ explain_pip_failure() {
     fi
     tail -n 12 "$pip_log"
     fail "pip could not install the dependencies (its last lines are above)." "Mend that, $again"
+}
+
+remove_venv() { # REASON
+    say "removing .venv: $1"
+    rm -rf -- "$venv" || fail "cannot remove $venv." "Remove it, then source setup.bash again."
 }
 
 make_venv() {
@@ -256,10 +265,11 @@ make_venv() {
     if [ -e "$venv" ] || [ -L "$venv" ]; then
         if [ ! -d "$venv/.setup" ]; then
             fail "$venv exists, but setup.bash did not make it." "Move it away, then source setup.bash again."
-        elif [ -e "$venv/.setup/unfinished" ] || ! "$venv/bin/python" -c '' 2>/dev/null ||
+        elif [ -e "$venv/.setup/unfinished" ]; then
+            remove_venv "its installation did not finish"
+        elif ! "$venv/bin/python" -c '' 2>/dev/null ||
             [ "$(head -n 2 "$venv/.setup/installed")" != "$(venv_record | head -n 2)" ]; then
-            say "removing .venv: it is unfinished, or was made for another Python, ROS 2 or folder"
-            rm -rf -- "$venv" || fail "cannot remove $venv." "Remove it, then source setup.bash again."
+            remove_venv "it was made for another Python, ROS 2 or folder"
         fi
     fi
     if [ ! -d "$venv" ]; then
@@ -277,10 +287,10 @@ make_venv() {
         cd "$root" || exit
         [ "$ros" = sourced ] || unset PYTHONPATH
         # The constraints as a variable hold for what pip needs to build packages, too.
-        PIP_CONSTRAINT=$root/constraints.txt PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 \
+        PIP_CONSTRAINT=constraints.txt PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 \
             _ROS_WHEELS_BOOTSTRAP_COMPLETE=1 "$venv/bin/python" -m pip install --no-input \
             --disable-pip-version-check --progress-bar off --use-pep517 -e ".[$extras]"
-    ) >"$pip_log" 2>&1 || { stop_heartbeat; explain_pip_failure; }
+    ) >"$pip_log" 2>&1 3>&- 4>&- || { stop_heartbeat; explain_pip_failure; }
     stop_heartbeat
     if [ "$ros" = wheels ]; then
         _ROS_WHEELS_BOOTSTRAP_COMPLETE=1 "$venv/bin/python" "$root/scripts/relocate_ros_wheels.py" ||
@@ -291,40 +301,62 @@ make_venv() {
     venv_record >"$venv/.setup/installed" && rm -f "$venv/.setup/unfinished"
 }
 
-build_ws() {
-    local skip=() failed
+remove_ws_build() {
+    rm -rf -- "$ws/build" "$ws/install"
+    mkdir -p "$ws/build" "$ws/install"
+}
+
+run_colcon() {
+    local skip=()
     if [ "$ros" = sourced ] && probe "$venv/bin/python" && [ "$launch" = yes ]; then
         skip=(--packages-skip ros2_pip)
     fi
-    if [ -e "$ws/build/.setup-unfinished" ] ||
-        ! is_recorded "$(venv_record)" "$ws/build/.setup-venv"; then
-        rm -rf -- "$ws/build" "$ws/install"
-    fi
-    mkdir -p "$ws/build" "$ws/install" "$ws/log"
     rm -f "$ws/install/.setup-built"
     : >"$ws/build/.setup-unfinished"
     venv_record >"$ws/build/.setup-venv"
-
-    say "building ros2_ws …"
     start_heartbeat building "$colcon_log"
-    if ! (cd "$ws" && COLCON_EXTENSION_BLOCKLIST=colcon_core.argument_parser.defaults \
-        "$venv/bin/python" "$venv/bin/colcon" build --symlink-install --event-handlers console_direct- \
-        ${skip[@]+"${skip[@]}"} --cmake-args -GNinja -DBUILD_TESTING=OFF) >"$colcon_log" 2>&1; then
-        stop_heartbeat
-        rm -f "$ws/build/.setup-unfinished"
-        failed=$(sed -n 's/^Failed  *<<< \([^ ]*\).*/\1/p' "$colcon_log" | head -n 1)
-        if [ -n "$failed" ] && [ -s "$ws/log/latest_build/$failed/stdout_stderr.log" ]; then
-            colcon_log=$ws/log/latest_build/$failed/stdout_stderr.log
-        fi
-        # From the first error on, or the end when nothing looks like one.
-        grep -m 1 -A 14 -E 'CMake Error|^FAILED|[Ee]rror:' "$colcon_log" || tail -n 15 "$colcon_log"
-        fail "the build of ros2_ws did not finish${failed:+, its package $failed failed} (see above)." \
-            "Mend that, then source setup.bash again. Full log: $colcon_log"
-    fi
+    (
+        cd "$ws" || exit
+        COLCON_EXTENSION_BLOCKLIST=colcon_core.argument_parser.defaults \
+            "$venv/bin/python" "$venv/bin/colcon" build --symlink-install \
+            --event-handlers console_direct- ${skip[@]+"${skip[@]}"} \
+            --cmake-args -GNinja -DBUILD_TESTING=OFF
+    ) >"$colcon_log" 2>&1 3>&- 4>&-
+    local result=$?
     stop_heartbeat
+    rm -f "$ws/build/.setup-unfinished"
+    return "$result"
+}
+
+explain_colcon_failure() {
+    local failed log=$colcon_log
+    failed=$(sed -n 's/^Failed  *<<< \([^ ]*\).*/\1/p' "$log" | head -n 1)
+    if [ -n "$failed" ] && [ -s "$ws/log/latest_build/$failed/stdout_stderr.log" ]; then
+        log=$ws/log/latest_build/$failed/stdout_stderr.log
+    fi
+    # From the first error on, or the end when nothing looks like one.
+    grep -m 1 -A 14 -E 'CMake Error|^FAILED|[Ee]rror:' "$log" || tail -n 15 "$log"
+    fail "the build of ros2_ws did not finish${failed:+, its package $failed failed} (see above)." \
+        "Mend that, then source setup.bash again. Full log: $log"
+}
+
+build_ws() {
+    local from_scratch=
+    mkdir -p "$ws/log"
+    if [ -e "$ws/build/.setup-unfinished" ] || [ ! -d "$ws/install" ] ||
+        ! is_recorded "$(venv_record)" "$ws/build/.setup-venv"; then
+        remove_ws_build
+        from_scratch=yes
+    fi
+    say "building ros2_ws …"
+    if ! run_colcon; then
+        [ -z "$from_scratch" ] || explain_colcon_failure
+        say "that failed on top of the earlier build; building ros2_ws from scratch …"
+        remove_ws_build
+        run_colcon || explain_colcon_failure
+    fi
     find -L "$ws/install" -type l -delete # links to what was removed from the sources
     ws_record >"$ws/install/.setup-built"
-    rm -f "$ws/build/.setup-unfinished"
 }
 
 # --------------------------------------------------------------------------- the environment it makes
@@ -371,6 +403,12 @@ print_environment() {
 
 # -------------------------------------------------------------------------------------------- main
 
+case $root in
+    *[[:space:]:\;\'\"\\\$\`]*)
+        fail "the path of this folder ($root) has a blank, colon, quote or the like in it; colcon cannot build there." \
+            "Move or clone it to another folder, then source setup.bash again."
+        ;;
+esac
 forget_earlier_setup
 choose_ros
 
