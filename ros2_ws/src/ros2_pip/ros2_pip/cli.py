@@ -43,6 +43,7 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
+    os.environ.setdefault("ROS_PYTHON_CHECK_FIELDS", "1")  # messages refuse values of wrong type
     argv = list(sys.argv[1:] if argv is None else argv)
     command = next((arg for arg in argv if not arg.startswith("-")), None)
     parser = build_parser(command)

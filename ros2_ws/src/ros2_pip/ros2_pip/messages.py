@@ -174,13 +174,19 @@ def _set(message: Any, name: str, field_type: Any, value: Any, now: Any, where: 
             setattr(message, name, array.array(current.typecode, value))
         else:
             setattr(message, name, value)
-    elif isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
-        setattr(message, name, float(value))
-    elif isinstance(current, float) and isinstance(value, str):
-        setattr(message, name, float(value))  # YAML 1.1 reads 1e-3 as text
-    elif isinstance(current, bytes):
-        setattr(message, name, bytes([value]) if isinstance(value, int) else value.encode())
-    elif isinstance(current, str) and not isinstance(value, (str, dict, list)):
-        setattr(message, name, str(value))
     else:
-        setattr(message, name, value)
+        setattr(message, name, _scalar(current, value))
+
+
+def _scalar(current: Any, value: Any) -> Any:
+    """A value of the type of the current one; YAML's int will do for a float, a number for text."""
+    kind = type(current)
+    if kind is bytes:
+        return bytes([value]) if isinstance(value, int) else str(value).encode()
+    if kind is str and isinstance(value, (bool, int, float)):
+        return str(value)
+    if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        return float(value)  # YAML 1.1 reads 1e-3 as text
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}, got {value!r}")
+    return value

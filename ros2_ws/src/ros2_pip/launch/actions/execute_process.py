@@ -121,9 +121,7 @@ class ExecuteProcess(Action):
         self._respawn_max_retries = respawn_max_retries
 
         self.process_details: dict[str, Any] | None = None
-        self.process_description = (
-            self  # the official API keeps `final_name` and the like on an object of its own
-        )
+        self.process_description = self  # the official API has an object of its own for final_name
         self.final_name = ""
         self.final_cmd: list[str] = []
         self._child: ChildProcess | None = None
@@ -235,6 +233,11 @@ class ExecuteProcess(Action):
                 f"custom_env?={details['env'] is not None}"
             )
 
+        def on_start(pid: int) -> None:
+            details["pid"] = pid
+            self._logger.info(f"process started with pid [{pid}]")
+            context.emit_event_sync(ProcessStarted(**details))
+
         def on_data(fd: int, data: bytes) -> None:
             event_type = ProcessStdout if fd == 1 else ProcessStderr
             context.emit_event_sync(event_type(text=data, **details))
@@ -246,6 +249,7 @@ class ExecuteProcess(Action):
                 cwd=details["cwd"],
                 env=details["env"] if details["env"] is not None else dict(context.environment),
                 emulate_tty=emulate_tty,
+                on_start=on_start,
                 on_line=self._print,
                 on_data=on_data,
             )
@@ -253,9 +257,6 @@ class ExecuteProcess(Action):
             self._logger.error(f"process could not be started: {error}")
             return False
         self._child = child
-        details["pid"] = child.pid
-        self._logger.info(f"process started with pid [{child.pid}]")
-        context.emit_event_sync(ProcessStarted(**details))
         stopper = asyncio.ensure_future(self._stop_when_asked(child))
         self._returncode = await child.wait()
         stopper.cancel()

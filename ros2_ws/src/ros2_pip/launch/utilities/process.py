@@ -29,10 +29,13 @@ class ChildProcess(asyncio.SubprocessProtocol):
     """
 
     def __init__(
-        self, on_line: Callable[[int, str], None], on_data: Callable[[int, bytes], None]
+        self,
+        on_start: Callable[[int], None],
+        on_line: Callable[[int, str], None],
+        on_data: Callable[[int, bytes], None],
     ) -> None:
         self.pid = -1
-        self._on_line, self._on_data = on_line, on_data
+        self._on_start, self._on_line, self._on_data = on_start, on_line, on_data
         self._partial = {1: b"", 2: b""}
         self._transport: asyncio.SubprocessTransport | None = None
         self._exited = asyncio.Event()
@@ -44,6 +47,7 @@ class ChildProcess(asyncio.SubprocessProtocol):
         assert isinstance(transport, asyncio.SubprocessTransport)
         self._transport = transport
         self.pid = transport.get_pid()
+        self._on_start(self.pid)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self._on_data(fd, data)
@@ -101,9 +105,7 @@ class _TerminalReader(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._child.pipe_data_received(self._fd, data)
 
-    def connection_lost(
-        self, exc: Exception | None
-    ) -> None:  # EIO: nobody has the terminal open any more
+    def connection_lost(self, exc: Exception | None) -> None:  # EIO: nobody has it open any more
         self._child.pipe_connection_lost(self._fd, None)
 
 
@@ -114,6 +116,7 @@ async def start_child(
     cwd: str | None,
     env: dict[str, str],
     emulate_tty: bool,
+    on_start: Callable[[int], None],
     on_line: Callable[[int, str], None],
     on_data: Callable[[int, bytes], None],
 ) -> ChildProcess:
@@ -125,6 +128,7 @@ async def start_child(
         cwd: The working directory, or None for ours.
         env: The environment.
         emulate_tty: Give it pseudo-terminals instead of pipes to print on.
+        on_start: Called with the process id, before anything else.
         on_line: Called with 1 (stdout) or 2 (stderr) and each line as soon as it is there.
         on_data: Called with 1 or 2 and the raw bytes.
 
@@ -141,7 +145,7 @@ async def start_child(
             if os.getppid() != launcher:  # it was killed before the line above
                 os._exit(1)
 
-    child = ChildProcess(on_line, on_data)
+    child = ChildProcess(on_start, on_line, on_data)
     terminals = [pty.openpty(), pty.openpty()] if emulate_tty else []
     streams = [slave for _, slave in terminals] or [asyncio.subprocess.PIPE] * 2
     options: dict[str, Any] = {

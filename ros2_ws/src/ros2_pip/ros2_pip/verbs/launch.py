@@ -6,6 +6,7 @@ import argparse
 import difflib
 import os
 import sys
+import traceback
 
 from launch import LaunchDescription, LaunchIntrospector, LaunchService
 from launch.actions import IncludeLaunchDescription
@@ -14,6 +15,7 @@ from launch.launch_service import describe_error
 from launch.logging import get_logger, log_launch_config
 
 from ..cli import Failure
+from ..fastdds import use_quick_discovery
 from ..packages import find_package_share, package_exists
 
 BUILT_IN_ARGUMENTS = ("emulate_tty", "launch-prefix", "sigkill_timeout", "sigterm_timeout")
@@ -86,6 +88,7 @@ def main(args: argparse.Namespace) -> int:
     arguments = parse_arguments(words)
     if args.show_all:
         os.environ["OVERRIDE_LAUNCH_PROCESS_OUTPUT"] = "both"
+    use_quick_discovery()
     os.environ.setdefault("PYTHONUNBUFFERED", "1")  # lines of Python nodes come at once
     source = AnyLaunchDescriptionSource(path)
     try:
@@ -102,8 +105,9 @@ def main(args: argparse.Namespace) -> int:
         raise
     except Exception as error:
         if args.debug:
-            raise
-        raise Failure(f"{path}: {describe_error(error)}") from None
+            traceback.print_exc()
+            return 1
+        raise Failure(describe_error(error)) from None
     log_launch_config()
     for line in unknown:
         get_logger("launch").warning(line)
