@@ -96,14 +96,6 @@ class Running:
         return code
 
 
-def is_running(pid: int) -> bool:
-    """Whether there is such a process and it is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 @pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
     """Starts `ros2 …` and goes on; whatever still runs at the end is killed."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Running, is_running
+from .conftest import Running
 
 Start = Callable[..., Running]
 LaunchFile = Callable[..., Path]
@@ -23,9 +23,9 @@ count = 0
 def on_sigint(*_):
     global count
     count += 1
-    threading.Timer(0.3, lambda: (print("SIGINT", count, flush=True), os._exit(0))).start()
+    threading.Timer(0.3, lambda: (os.write(1, b"SIGINT %d\\n" % count), os._exit(0))).start()
 signal.signal(signal.SIGINT, on_sigint)
-print("ready", os.getpid(), flush=True)
+os.write(1, b"ready %d\\n" % os.getpid())
 while True:
     signal.pause()
 """
@@ -33,8 +33,8 @@ while True:
 STUBBORN = """
 import os, signal
 for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, lambda number, _: print(signal.Signals(number).name, flush=True))
-print("ready", os.getpid(), flush=True)
+    signal.signal(number, lambda n, _: os.write(1, signal.Signals(n).name.encode() + b"\\n"))
+os.write(1, b"ready %d\\n" % os.getpid())
 while True:
     signal.pause()
 """
@@ -53,10 +53,22 @@ def pids() -> Iterator[list[int]]:
     """Process ids that must be gone at the end; what is left of them is killed."""
     pids: list[int] = []
     yield pids
-    left = [pid for pid in pids if is_running(pid)]
+    left = [pid for pid in pids if not has_ended(pid)]
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert not left, "processes were left behind"
+
+
+def has_ended(pid: int) -> bool:
+    """Wait for the end of a process that may be no child of ours."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([fd], [], [], 20.0)[0])
+    finally:
+        os.close(fd)
 
 
 def ready(running: Running, pids: list[int], count: int = 1) -> None:
@@ -167,25 +179,14 @@ def test_the_processes_end_when_the_launch_itself_is_killed(
     start: Start, launch_file: LaunchFile, pids: list[int], tmp_path: Path
 ) -> None:
     done = tmp_path / "done"
-    code = COUNTER.replace('print("SIGINT", count, flush=True)', f"open({str(done)!r}, 'x')")
+    code = COUNTER.replace('os.write(1, b"SIGINT %d\\n" % count)', f"open({str(done)!r}, 'x')")
+    assert code != COUNTER
     running = start("launch", launch_file(python(code)))
     ready(running, pids)
     running.process.kill()
     assert running.wait() == -signal.SIGKILL
-    pidfd_wait(pids[0])
+    assert has_ended(pids[0])
     assert done.exists()
-
-
-def pidfd_wait(pid: int) -> None:
-    """Wait for the end of a process that is no child of ours."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        assert select.select([fd], [], [], 30.0)[0], f"process {pid} goes on"
-    finally:
-        os.close(fd)
 
 
 def test_respawn_starts_a_process_again_but_not_while_the_launch_ends(
