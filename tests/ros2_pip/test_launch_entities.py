@@ -39,7 +39,7 @@ from launch.conditions import (
     UnlessCondition,
 )
 from launch.event_handlers import OnProcessExit, OnProcessIO, OnProcessStart, OnShutdown
-from launch.events.process import ShutdownProcess, matches_action
+from launch.events.process import ShutdownProcess, SignalProcess, matches_action
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 LC = subs.LaunchConfiguration
@@ -277,6 +277,14 @@ def test_an_event_can_shut_one_process_down(run: Callable[..., int]) -> None:
     handler = OnProcessStart(target_action=process, on_start=[EmitEvent(event=event)])
     assert run(RegisterEventHandler(handler), process) == 0
     assert process.return_code == -2
+
+
+def test_an_event_can_send_one_process_a_signal(run: Callable[..., int]) -> None:
+    process = ExecuteProcess(cmd=SLEEP)
+    event = SignalProcess(signal_number="SIGTERM", process_matcher=matches_action(process))
+    handler = OnProcessStart(target_action=process, on_start=[EmitEvent(event=event)])
+    assert run(RegisterEventHandler(handler), process) == 0
+    assert process.return_code == -15
 
 
 def test_a_process_that_cannot_be_started_is_reported(

@@ -202,6 +202,16 @@ def test_respawn_starts_a_process_again_but_not_while_the_launch_ends(
     assert running.text.count("process started with pid") == 2
 
 
+def test_a_process_whose_end_ends_the_launch_is_not_respawned(
+    start: Start, launch_file: LaunchFile
+) -> None:
+    running = start(
+        "launch", launch_file("ExecuteProcess(cmd=['true'], respawn=True, on_exit=[Shutdown()])")
+    )
+    assert running.wait() == 0
+    assert running.text.count("process started with pid") == 1
+
+
 def test_a_process_is_respawned_only_so_often(start: Start, launch_file: LaunchFile) -> None:
     running = start(
         "launch",

@@ -220,8 +220,10 @@ class ExecuteProcess(Action):
                 return
             if 0 <= self._respawn_max_retries <= attempt:
                 return
+            # Handlers of its end come first: they may end the launch.
+            delay = max(self._respawn_delay or 0.0, 0.01)
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), self._respawn_delay or 0.0)
+                await asyncio.wait_for(self._stopping.wait(), delay)
 
     async def _run_once(self, context: LaunchContext, emulate_tty: bool) -> bool:
         details = self.process_details
@@ -233,9 +235,10 @@ class ExecuteProcess(Action):
                 f"custom_env?={details['env'] is not None}"
             )
 
-        def on_start(pid: int) -> None:
-            details["pid"] = pid
-            self._logger.info(f"process started with pid [{pid}]")
+        def on_start(child: ChildProcess) -> None:
+            self._child = child
+            details["pid"] = child.pid
+            self._logger.info(f"process started with pid [{child.pid}]")
             context.emit_event_sync(ProcessStarted(**details))
 
         def on_data(fd: int, data: bytes) -> None:
@@ -256,7 +259,6 @@ class ExecuteProcess(Action):
         except OSError as error:
             self._logger.error(f"process could not be started: {error}")
             return False
-        self._child = child
         stopper = asyncio.ensure_future(self._stop_when_asked(child))
         self._returncode = await child.wait()
         stopper.cancel()
@@ -305,7 +307,7 @@ class ExecuteProcess(Action):
     def _on_signal_process(self, event: Any) -> None:
         if self._child is not None and event.process_matcher(self):
             self._logger.info(f"sending signal '{event.signal_name}' to process[{self.final_name}]")
-            self._child.signal(event.signal)
+            self._child.send_signal(event.signal)
 
     def _on_stdin(self, event: Any) -> None:
         if self._child is not None and event.action is self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import functools
 import os
 import pty
 import signal
@@ -30,7 +31,7 @@ class ChildProcess(asyncio.SubprocessProtocol):
 
     def __init__(
         self,
-        on_start: Callable[[int], None],
+        on_start: Callable[[ChildProcess], None],
         on_line: Callable[[int, str], None],
         on_data: Callable[[int, bytes], None],
     ) -> None:
@@ -47,7 +48,7 @@ class ChildProcess(asyncio.SubprocessProtocol):
         assert isinstance(transport, asyncio.SubprocessTransport)
         self._transport = transport
         self.pid = transport.get_pid()
-        self._on_start(self.pid)
+        self._on_start(self)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self._on_data(fd, data)
@@ -78,7 +79,7 @@ class ChildProcess(asyncio.SubprocessProtocol):
         assert returncode is not None
         return returncode
 
-    def signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Send the process a signal, if it still runs."""
         if self._transport is not None and not self._exited.is_set():
             with contextlib.suppress(ProcessLookupError):
@@ -116,7 +117,7 @@ async def start_child(
     cwd: str | None,
     env: dict[str, str],
     emulate_tty: bool,
-    on_start: Callable[[int], None],
+    on_start: Callable[[ChildProcess], None],
     on_line: Callable[[int, str], None],
     on_data: Callable[[int, bytes], None],
 ) -> ChildProcess:
@@ -128,7 +129,7 @@ async def start_child(
         cwd: The working directory, or None for ours.
         env: The environment.
         emulate_tty: Give it pseudo-terminals instead of pipes to print on.
-        on_start: Called with the process id, before anything else.
+        on_start: Called with the child as soon as it runs, before anything else.
         on_line: Called with 1 (stdout) or 2 (stderr) and each line as soon as it is there.
         on_data: Called with 1 or 2 and the raw bytes.
 
@@ -169,6 +170,6 @@ async def start_child(
         for _, slave in terminals:
             os.close(slave)
     for fd, (master, _) in enumerate(terminals, start=1):
-        reader = _TerminalReader(child, fd)
-        await loop.connect_read_pipe(lambda reader=reader: reader, os.fdopen(master, "rb", 0))
+        make_reader = functools.partial(_TerminalReader, child, fd)
+        await loop.connect_read_pipe(make_reader, os.fdopen(master, "rb", 0))
     return child

@@ -29,11 +29,8 @@ def is_text(value: Any) -> bool:
 
 def type_name(data_type: Any) -> str:
     """`float`, `list[int]`, …: the type as a user writes it."""
-    return (
-        getattr(data_type, "__name__", None)
-        if isinstance(data_type, type) and not typing.get_args(data_type)
-        else str(data_type).replace("typing.", "")
-    )
+    plain = isinstance(data_type, type) and not typing.get_args(data_type)
+    return str(data_type.__name__ if plain else data_type).replace("typing.", "")
 
 
 def coerce(value: Any, data_type: Any) -> Any:
