@@ -126,14 +126,17 @@ class Learner:
         """Whether there is anything new to learn from."""
         return len(self.buffer) >= max(self._config.min_transitions, self._trained_on + 1)
 
-    def update(self, between: Callable[[], object] = lambda: None) -> Update:
-        """Retrains on all data and writes the next version.
+    def update(self, cancelled: Callable[[], bool] = lambda: False) -> Update | None:
+        """Retrains on all data and writes the next version; None if it was cancelled.
+
+        May run beside `add`, in another thread.
 
         Args:
-            between: called after every gradient step.
+            cancelled: asked before every gradient step.
 
         Raises:
             FloatingPointError: the training diverged; the model is as before.
+            OSError: the version could not be written; it is tried again at the next update.
         """
         begin, size = time.monotonic(), len(self.buffer)
         error = math.nan
@@ -144,7 +147,9 @@ class Learner:
             )
         elif self.latest is not None:
             error = self.latest.held_out_error
-        self._trainer.train(self.buffer, self._config.gradient_steps, between)
+        self._trainer.train(self.buffer, self._config.gradient_steps, cancelled)
+        if cancelled():
+            return None
         self._trained_on = size
         version = self.latest.version + 1 if self.latest else 1
         info = {

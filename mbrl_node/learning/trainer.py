@@ -37,12 +37,12 @@ class Trainer:
         )
 
     def train(
-        self, buffer: ReplayBuffer, steps: int, between: Callable[[], object] = lambda: None
+        self, buffer: ReplayBuffer, steps: int, cancelled: Callable[[], bool] = lambda: False
     ) -> float:
         """Takes `steps` gradient steps on all of the buffer and gives back the mean loss.
 
         Args:
-            between: called after every step, for work that must not wait for the end.
+            cancelled: asked before every step; when it says yes, there are no more steps.
 
         Raises:
             FloatingPointError: the loss is not finite; the weights are those of before this call.
@@ -55,13 +55,14 @@ class Trainer:
         shape = (self.model.config.members, self._config.batch_size)
         total = 0.0
         for _ in range(steps):
+            if cancelled():
+                break
             index = torch.randint(len(state), shape, generator=self._generator)
             loss = self.model.loss(state[index], action[index], next_state[index])
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
             total += float(loss.detach())
-            between()
         if not torch.isfinite(torch.tensor(total)):
             self.model.load_state_dict(before)
             self._optimizer.state.clear()

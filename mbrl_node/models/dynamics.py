@@ -52,7 +52,11 @@ class DynamicsModel(nn.Module):
         self._linear = torch.nonzero(seen & ~angle).flatten()
         self._angles = torch.nonzero(angle & seen).flatten()
         self._wrapped = torch.nonzero(angle).flatten()
-        inputs = len(self._linear) + 2 * len(self._angles) + spec.action_dim
+        low, high = torch.as_tensor(spec.action_min), torch.as_tensor(spec.action_max)
+        turns = torch.ones(2 * len(self._angles))  # sines and cosines
+        self._known_mean = torch.cat((0 * turns, ((low + high) / 2).float()))
+        self._known_std = torch.cat((turns, ((high - low) / 2).float()))
+        inputs = len(self._linear) + len(self._known_mean)
         self.net = GaussianEnsemble(
             self.config.members, inputs, spec.state_dim, self.config.hidden
         )
@@ -84,6 +88,10 @@ class DynamicsModel(nn.Module):
             mean.copy_(data.mean(0))
             spread = data.std(0, correction=0)
             std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
+        # What has a known range is scaled by it. Early data covers a small part of that range, and its
+        # standard deviation would put the rest of it far outside of what the network has seen.
+        known = slice(len(self._linear), None)
+        self.input_mean[known], self.input_std[known] = self._known_mean, self._known_std
 
     def predict(self, state: Tensor, action: Tensor) -> Tensor:
         """Each member's mean next state, [E, B, n], for states [E, B, n] and actions [E, B, m]."""

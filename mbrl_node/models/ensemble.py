@@ -51,11 +51,16 @@ class GaussianEnsemble(nn.Module):
     def loss(self, x: Tensor, target: Tensor) -> Tensor:
         """Gaussian negative log-likelihood, summed over members, plus the pull on the variance bounds.
 
+        Each value is weighted by the variance predicted for it, held constant (beta-NLL of arXiv 2203.09168
+        with beta 1). Without that, what is predicted well already takes nearly all of the gradient, and
+        the mean is learned slowly where the robot has just begun to go.
+
         Args:
             x: [E, B, inputs].
             target: [E, B, outputs].
         """
         mean, log_variance = self(x)
-        nll = ((mean - target).square() * torch.exp(-log_variance) + log_variance).mean((1, 2))
+        nll = (mean - target).square() * torch.exp(-log_variance) + log_variance
+        nll = (nll * torch.exp(log_variance.detach())).mean((1, 2))
         bounds = self.max_log_variance.sum() - self.min_log_variance.sum()
         return nll.sum() + 0.01 * bounds

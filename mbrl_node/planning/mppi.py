@@ -25,14 +25,17 @@ class MPPIConfig(BaseModel):
     correlation: float = Field(
         0.8, ge=0, lt=1, description="of the noise from one control period to the next"
     )
-    temperature: float = Field(0.5, gt=0, description="in units of return; lower is greedier")
+    temperature: float = Field(
+        0.5, gt=0, description="in standard deviations of the samples' returns; lower is greedier"
+    )
 
 
 class MPPI(Planner):
     """Moves a mean sequence towards samples around it, weighted by exp(return / temperature)
     (arXiv 1707.02342), with first-order autoregressive noise for smooth actions.
 
-    The first sample is the mean itself.
+    The temperature is relative to the spread of the returns, so that it fits any scale of reward, and a
+    robot at rest, where all returns are nearly the same, is still moved. The first sample is the mean.
     """
 
     def __init__(self, config: MPPIConfig, space: ActionSpace, dt: float, seed: int = 0) -> None:
@@ -55,7 +58,9 @@ class MPPI(Planner):
             noise[0] = 0.0
             actions = space.clip(mean + noise)
             returns = rollout.returns(state, actions)
-            weights = torch.softmax(returns / config.temperature, 0)
+            finite = returns[torch.isfinite(returns)]
+            scale = config.temperature * finite.std(correction=0).clamp(min=1e-6)
+            weights = torch.softmax((returns - finite.max()) / scale, 0)
             mean = torch.einsum("n,nhm->hm", weights, actions)
         self._mean = mean
         return mean

@@ -25,12 +25,11 @@ from mbrl_node.ros.qos import LATEST, TRANSITIONS
 
 
 class LearnerNode(Node):
-    """Stores and trains in the main thread; transitions come in another and are never waited for."""
+    """Transitions come in one thread, are stored in the main thread and learned from in a third."""
 
     def __init__(self) -> None:
         super().__init__("mbrl_learner")
         forward_logs(self)
-        os.nice(19)
         torch.set_num_threads(1)
         self._spec = declare_robot(self)
         run_dir = str(declare(self, "run_dir", "", "the run's folder: transitions and models"))
@@ -64,28 +63,30 @@ class LearnerNode(Node):
             self.get_logger().warning(f"transition {msg.sequence} refused: {error}")
 
     def run(self, stop: threading.Event) -> None:
-        """Stores what comes and retrains when there is something new, until told to stop."""
+        """Stores what comes, while another thread trains, until told to stop."""
+        training = threading.Thread(target=self._train, args=(stop,), name="train", daemon=True)
+        training.start()
+        while not stop.wait(0.05):
+            self._store()
+        training.join(1.0)
+        self._store()
+
+    def _train(self, stop: threading.Event) -> None:
+        """Retrains whenever there is something new. Only this thread yields to everyone else, so that
+        storing and stopping stay prompt."""
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         next_update = 0.0
         while not stop.is_set():
-            self._store()
             now = time.monotonic()
             if not self._learner.due or now < next_update:
                 stop.wait(0.02)
                 continue
             next_update = now + self._config.period
             try:
-                self._learner.update(between=lambda: self._between(stop))
-                self._offer()
-            except FloatingPointError as error:
-                self.get_logger().error(f"update given up: {error}")
-            except InterruptedError:
-                break
-        self._store()
-
-    def _between(self, stop: threading.Event) -> None:
-        if stop.is_set():
-            raise InterruptedError
-        self._store()
+                if self._learner.update(stop.is_set):
+                    self._offer()
+            except (FloatingPointError, OSError) as error:
+                self.get_logger().error(f"update given up: {error}", throttle_duration_sec=5.0)
 
     def _store(self) -> None:
         while not self._received.empty():

@@ -67,9 +67,11 @@ def main(module: str, node_class: str) -> int:
             print(f"error: {error}", file=sys.stderr, flush=True)
             return CONFIGURATION_ERROR
         _run(node, stop)
-        return 0
     finally:
         rclpy.try_shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # torch and DDS would take seconds to be taken apart
 
 
 def _run(node: RunnableNode, stop: threading.Event) -> None:

@@ -1,0 +1,108 @@
+"""The dynamics model and its checkpoints."""
+
+import math
+
+import pytest
+import torch
+
+from mbrl_node.models import (
+    CheckpointError,
+    DynamicsModel,
+    ModelConfig,
+    load_checkpoint,
+    newest_checkpoint,
+    save_checkpoint,
+)
+from mbrl_node.models.checkpoint import checkpoint_path
+from mbrl_node.spec import load_spec
+
+SPEC = load_spec("cartpole")
+SMALL = ModelConfig(members=3, hidden=(16,))
+THETA = SPEC.state_names.index("theta")
+
+
+def random_batch(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(size, 4, generator=generator), torch.randn(size, 1, generator=generator)
+
+
+def test_a_full_turn_of_an_angle_changes_no_prediction():
+    model = DynamicsModel(SPEC, SMALL)
+    state, action = random_batch(8)
+    turned = state.clone()
+    turned[:, THETA] += 2 * math.pi
+    change = model.predict(state.expand(3, -1, -1), action.expand(3, -1, -1)) - state
+    change_turned = model.predict(turned.expand(3, -1, -1), action.expand(3, -1, -1)) - turned
+    torch.testing.assert_close(change, change_turned, atol=1e-5, rtol=1e-5)
+
+
+def test_a_step_over_the_jump_of_an_angle_is_a_small_step():
+    model = DynamicsModel(SPEC, SMALL)
+    state, action = random_batch(64)
+    state[:, THETA] = math.pi - 0.05
+    next_state = state.clone()
+    next_state[:, THETA] = -math.pi + torch.linspace(0.0, 0.1, 64)
+    model.fit_normalizer(state, action, next_state)
+    assert abs(model.delta_mean[THETA] - 0.1) < 1e-3 and model.delta_std[THETA] < 0.1
+
+
+def test_a_dimension_that_never_changes_does_not_blow_up():
+    model = DynamicsModel(SPEC, SMALL)
+    state, action = random_batch(32)
+    state[:, 2] = 0.7
+    model.fit_normalizer(state, action, state.clone())
+    loss = model.loss(*(x.expand(3, -1, -1) for x in (state, action, state)))
+    assert torch.isfinite(loss) and torch.isfinite(model.predict(
+        state.expand(3, -1, -1), action.expand(3, -1, -1))).all()
+
+
+def test_members_are_independent():
+    model = DynamicsModel(SPEC, SMALL)
+    state, action = (x.expand(3, -1, -1) for x in random_batch(8))
+    before = model.predict(state, action)
+    with torch.no_grad():
+        for weight in model.net.weights:
+            weight[1] += 0.1
+    after = model.predict(state, action)
+    assert torch.equal(before[0], after[0]) and torch.equal(before[2], after[2])
+    assert not torch.equal(before[1], after[1])
+
+
+def test_a_checkpoint_gives_the_same_model_back(tmp_path):
+    model = DynamicsModel(SPEC, SMALL)
+    state, action = random_batch(16)
+    model.fit_normalizer(state, action, state + 0.1 * torch.randn(16, 4))
+    save_checkpoint(model, tmp_path / "m.safetensors", {"version": 7, "held_out_error": math.nan})
+    loaded, info = load_checkpoint(tmp_path / "m.safetensors", SPEC)
+    batch = state.expand(3, -1, -1), action.expand(3, -1, -1)
+    assert torch.equal(model.predict(*batch), loaded.predict(*batch))
+    assert info["version"] == 7 and loaded.config == SMALL
+    assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]  # no half-written file is left
+
+
+def test_checkpoints_that_cannot_be_used_are_refused_by_name(tmp_path):
+    path = tmp_path / "m.safetensors"
+    with pytest.raises(CheckpointError, match=r"m\.safetensors: cannot be read"):
+        load_checkpoint(path, SPEC)
+    model = DynamicsModel(SPEC, SMALL)
+    save_checkpoint(model, path, {})
+    with pytest.raises(CheckpointError, match=r"m\.safetensors: was learned for another robot"):
+        load_checkpoint(path, SPEC.with_overrides(rate=50.0))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"m\.safetensors: cannot be read"):
+        load_checkpoint(path, SPEC)
+    with torch.no_grad():
+        model.net.biases[0][:] = math.nan
+    save_checkpoint(model, path, {})
+    with pytest.raises(CheckpointError, match="not finite"):
+        load_checkpoint(path, SPEC)
+
+
+def test_the_newest_usable_checkpoint_is_found(tmp_path):
+    assert newest_checkpoint(tmp_path, SPEC) is None
+    model = DynamicsModel(SPEC, SMALL)
+    for version in (1, 2, 10):
+        save_checkpoint(model, checkpoint_path(tmp_path, version), {"version": version})
+    checkpoint_path(tmp_path, 11).write_bytes(b"cut off")
+    newest = newest_checkpoint(tmp_path, SPEC)
+    assert newest is not None and newest[2]["version"] == 10
