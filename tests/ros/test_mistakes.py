@@ -1,0 +1,53 @@
+"""What a user gets wrong is one clear line and exit code 1."""
+
+import subprocess
+
+import pytest
+
+from mbrl_node.spec import load_spec
+
+CARTPOLE = load_spec("cartpole").path.read_text()
+
+
+def bringup(*arguments: str) -> tuple[int, str]:
+    done = subprocess.run(
+        ["ros2", "launch", "mbrl", "bringup.launch.py", *arguments],
+        capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("robot:=no_such_robot", ["no_such_robot", "cartpole"]),
+        ("rate:=fast", ["argument rate", "'fast'"]),
+        ("speed:=-1", ["argument speed", "-1"]),
+        ("seed:=1.5", ["argument seed", "'1.5'"]),
+        ("controller:=pid", ["controller", "pid", "mppi"]),
+        ("params:=/no/such/file.yaml", ["argument params", "/no/such/file.yaml"]),
+        ("run_dir:=/proc/nowhere", ["argument run_dir", "/proc/nowhere"]),
+        ("malformed", ["malformed"]),
+    ],
+)
+def test_a_bad_argument_is_one_line_and_rc_1(argument, words):
+    code, text = bringup(argument)
+    assert code == 1 and "Traceback" not in text and "process started" not in text
+    lines = [line for line in text.splitlines() if all(word in line for word in words)]
+    assert lines, text
+
+
+def test_a_wrong_field_in_the_robots_file_is_named_with_file_field_and_value(tmp_path):
+    path = tmp_path / "my_robot.yaml"
+    path.write_text(CARTPOLE.replace("max: 5.0", "max: -7.5"))
+    code, text = bringup(f"robot:={path}")
+    assert code == 1 and "Traceback" not in text
+    assert "my_robot.yaml: action.fields[0].max: -7.5 is" in text
+
+
+def test_a_wrong_parameter_ends_the_launch_with_rc_1(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("/**: {ros__parameters: {mppi: {samples: 0}}}\n")
+    code, text = bringup(f"params:={path}", f"run_dir:={tmp_path / 'run'}")
+    assert code == 1 and "Traceback" not in text
+    assert "parameter mppi.samples: 0: " in text
