@@ -33,7 +33,7 @@ class Trainer:
         self._config = config
         self._generator = torch.Generator().manual_seed(seed)
         self._optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
 
     def train(
