@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 CHECKS = {
-    "ruff finds nothing": ["-m", "ruff", "check", "--quiet", "."],
-    "ruff formats nothing": ["-m", "ruff", "format", "--quiet", "--check", "--diff", "."],
+    "ruff finds nothing": ["-m", "ruff", "check", "--output-format", "concise", "."],
+    "ruff formats nothing": ["-m", "ruff", "format", "--check", "--output-format", "concise", "."],
     "mypy finds nothing": ["-m", "mypy"],
     "imports point one way": [
         "-c",
