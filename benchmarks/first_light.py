@@ -1,8 +1,9 @@
 """How soon the launched system swings the cart-pole up and holds it, from nothing learned.
 
-Each seed is a run of `ros2 launch mbrl bringup.launch.py` in real time, with an empty run folder and a
-ROS domain of its own. Solved means: the goal in the robot's file (cos theta > 0.95 for 5 s) held without
-a break; the time to solve is the robot time, from the first command, at which that hold began.
+Each seed is a run of `ros2 launch mbrl bringup.launch.py` in real time, with an empty run folder
+and a ROS domain of its own. Solved means: the goal in the robot's file (cos theta > 0.95 for 5 s)
+held without a break; the time to solve is the robot time, from the first command, at which that
+hold began.
 """
 
 from __future__ import annotations
@@ -35,17 +36,29 @@ def run(seed: int, limit: float, arguments: list[str]) -> Row:
     executor.add_node(node)
     seen: list[tuple[float, ControllerStatus]] = []
     node.create_subscription(
-        ControllerStatus, "/mbrl_controller/status",
-        lambda msg: seen.append((time.monotonic(), msg)), 10,
+        ControllerStatus,
+        "/mbrl_controller/status",
+        lambda msg: seen.append((time.monotonic(), msg)),
+        10,
     )
     with tempfile.TemporaryDirectory() as folder:
         begin = time.monotonic()
         log = Path(folder) / "launch.log"
         with open(log, "wb") as out:
             launch = subprocess.Popen(
-                ["ros2", "launch", "mbrl", "bringup.launch.py", f"seed:={seed}",
-                 f"run_dir:={folder}/run", f"duration:={limit}", *arguments],
-                stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+                [
+                    "ros2",
+                    "launch",
+                    "mbrl",
+                    "bringup.launch.py",
+                    f"seed:={seed}",
+                    f"run_dir:={folder}/run",
+                    f"duration:={limit}",
+                    *arguments,
+                ],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
                 env=os.environ | {"ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": folder},
             )
         try:
@@ -69,20 +82,26 @@ def run(seed: int, limit: float, arguments: list[str]) -> Row:
         "deadline_misses": last.deadline_misses,
         "late_plans": last.late_plans,
         "retrains": last.model_version,
-        "plan_ms": 1e3 * statistics.median([s.plan_time for _, s in seen if s.plan_time == s.plan_time] or [math.nan]),
+        "plan_ms": 1e3
+        * statistics.median(
+            [s.plan_time for _, s in seen if s.plan_time == s.plan_time] or [math.nan]
+        ),
     }
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.first_light", description=__doc__,
+        prog="python -m benchmarks.first_light",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seeds", type=int, default=5, help="how many (default 5)")
     parser.add_argument("--limit", type=float, default=60.0, help="robot time a run may take, s")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--quick", action="store_true", help="one seed and at most 15 s: does it run?")
+    parser.add_argument(
+        "--quick", action="store_true", help="one seed and at most 15 s: does it run?"
+    )
     parser.add_argument("arguments", nargs="*", help="more launch arguments, name:=value")
     options = parser.parse_args()
     if options.quick:

@@ -1,4 +1,5 @@
-"""How every benchmark reports: a table for people, or one JSON object on stdout; progress on stderr."""
+"""How every benchmark reports: a table for people, or one JSON object on stdout; progress on
+stderr."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ def machine() -> Row:
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x]
+        names = [
+            x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x
+        ]
         cpu = names[0] if names else cpu
     return {
         "cpu": cpu,

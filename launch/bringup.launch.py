@@ -29,15 +29,22 @@ ARGUMENTS = [
         "robot", default_value="cartpole", description="name of a robot, or path to its YAML file"
     ),
     DeclareLaunchArgument(
-        "controller", default_value="mppi", choices=["mppi", "random_shooting", "random", "hold"],
+        "controller",
+        default_value="mppi",
+        choices=["mppi", "random_shooting", "random", "hold"],
         description="controller that is active at the start; swap it with ~/switch_controller",
     ),
     DeclareLaunchArgument(
-        "sim", default_value="true", choices=["true", "false"],
+        "sim",
+        default_value="true",
+        choices=["true", "false"],
         description="simulate the robot; false: a real robot's drivers are running",
     ),
     DeclareLaunchArgument(
-        "gui", default_value="false", choices=["true", "false"], description="open PyBullet's window"
+        "gui",
+        default_value="false",
+        choices=["true", "false"],
+        description="open PyBullet's window",
     ),
     DeclareLaunchArgument(
         "speed", default_value="1.0", description="simulated seconds a second (sim:=true)"
@@ -47,22 +54,28 @@ ARGUMENTS = [
     ),
     DeclareLaunchArgument("seed", default_value="0", description="of all random numbers"),
     DeclareLaunchArgument(
-        "learn", default_value="true", choices=["true", "false"],
+        "learn",
+        default_value="true",
+        choices=["true", "false"],
         description="learn while running; false: the newest model in run_dir is used as it is",
     ),
     DeclareLaunchArgument(
-        "run_dir", default_value="",
+        "run_dir",
+        default_value="",
         description="folder of the run's transitions and models; an existing one is continued; "
         "empty: a new one in $XDG_DATA_HOME/mbrl or ~/.local/share/mbrl",
     ),
     DeclareLaunchArgument(
-        "duration", default_value="0.0", description="robot time in s after which all ends; 0: never"
+        "duration",
+        default_value="0.0",
+        description="robot time in s after which all ends; 0: never",
     ),
     DeclareLaunchArgument(
         "device", default_value="cpu", choices=["cpu", "cuda"], description="where torch computes"
     ),
     DeclareLaunchArgument(
-        "params", default_value=[FindPackageShare("mbrl"), "/config/mbrl.yaml"],
+        "params",
+        default_value=[FindPackageShare("mbrl"), "/config/mbrl.yaml"],
         description="ROS parameter file: planners, learner, model",
     ),
 ]
@@ -87,12 +100,15 @@ def check(context: LaunchContext) -> list[DeclareLaunchArgument]:
             raise RuntimeError(f"argument {name}: {argument[name]} is below 0")
     try:
         spec = load_spec(argument["robot"])
+        simulated = argument["sim"] == "true"
+        changes = {} if simulated else {"sim": None}
         if float(argument["rate"]):
-            spec = spec.with_overrides(rate=float(argument["rate"]))
+            changes["rate"] = float(argument["rate"])
+        if simulated and spec.sim is None:
+            raise RuntimeError(f"{argument['robot']}: has no sim section; use sim:=false")
+        spec.with_overrides(**changes)
     except SpecError as error:
         raise RuntimeError(str(error)) from None
-    if argument["sim"] == "true" and spec.sim is None:
-        raise RuntimeError(f"{argument['robot']}: has no sim section; use sim:=false")
     if not Path(argument["params"]).is_file():
         raise RuntimeError(f"argument params: no file '{argument['params']}'")
     if not argument["run_dir"]:
@@ -107,7 +123,8 @@ def check(context: LaunchContext) -> list[DeclareLaunchArgument]:
 
 
 def on_exit(event, context: LaunchContext) -> list[Shutdown]:
-    """A process that ended by itself ends the launch; one that died is started again by `respawn`."""
+    """A process that ended by itself ends the launch; one that died is started again by
+    `respawn`."""
     if event.returncode == CONFIGURATION_ERROR and not context.is_shutdown:
         raise RuntimeError(f"{event.process_name} cannot work as it is configured, see above")
     return [Shutdown(reason=f"{event.process_name} has ended")] if event.returncode == 0 else []
@@ -116,8 +133,13 @@ def on_exit(event, context: LaunchContext) -> list[Shutdown]:
 def node(executable: str, condition: IfCondition | None, parameters: dict) -> Node:
     """One of our processes; its log lines go to the terminal, and it comes back when it dies."""
     return Node(
-        package="mbrl", executable=executable, name=f"mbrl_{executable}", condition=condition,
-        output="screen", respawn=True, respawn_delay=1.0,
+        package="mbrl",
+        executable=executable,
+        name=f"mbrl_{executable}",
+        condition=condition,
+        output="screen",
+        respawn=True,
+        respawn_delay=1.0,
         parameters=[
             LaunchConfiguration("params"),
             {
@@ -133,25 +155,36 @@ def node(executable: str, condition: IfCondition | None, parameters: dict) -> No
 def generate_launch_description() -> LaunchDescription:
     """The robot, the controller and the learner."""
     run = {"run_dir": typed("run_dir", str), "device": typed("device", str)}
-    return LaunchDescription([
-        *ARGUMENTS,
-        SetEnvironmentVariable(
-            "RCUTILS_CONSOLE_OUTPUT_FORMAT",
-            EnvironmentVariable(
-                "RCUTILS_CONSOLE_OUTPUT_FORMAT", default_value="[{severity}] {message}"
+    return LaunchDescription(
+        [
+            *ARGUMENTS,
+            SetEnvironmentVariable(
+                "RCUTILS_CONSOLE_OUTPUT_FORMAT",
+                EnvironmentVariable(
+                    "RCUTILS_CONSOLE_OUTPUT_FORMAT", default_value="[{severity}] {message}"
+                ),
             ),
-        ),
-        OpaqueFunction(function=check),
-        RegisterEventHandler(OnProcessExit(on_exit=on_exit)),
-        node("sim", IfCondition(LaunchConfiguration("sim")), {
-            "gui": typed("gui", bool), "speed": typed("speed", float),
-        }),
-        node("controller", None, {
-            **run,
-            "controller": typed("controller", str),
-            "learn": typed("learn", bool),
-            "duration": typed("duration", float),
-            "use_sim_time": typed("sim", bool),
-        }),
-        node("learner", IfCondition(LaunchConfiguration("learn")), run),
-    ])
+            OpaqueFunction(function=check),
+            RegisterEventHandler(OnProcessExit(on_exit=on_exit)),
+            node(
+                "sim",
+                IfCondition(LaunchConfiguration("sim")),
+                {
+                    "gui": typed("gui", bool),
+                    "speed": typed("speed", float),
+                },
+            ),
+            node(
+                "controller",
+                None,
+                {
+                    **run,
+                    "controller": typed("controller", str),
+                    "learn": typed("learn", bool),
+                    "duration": typed("duration", float),
+                    "use_sim_time": typed("sim", bool),
+                },
+            ),
+            node("learner", IfCondition(LaunchConfiguration("learn")), run),
+        ]
+    )

@@ -1,5 +1,5 @@
-"""The simulator as a ROS 2 node: joint states and the clock out, effort commands in, as a real robot's
-drivers have it."""
+"""The simulator as a ROS 2 node: joint states and the clock out, effort commands in, as a real
+robot's drivers have it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from sim.robot import BulletRobot
 
 
 class SimNode(Node):
-    """Steps the physics in the main thread; commands come in another and take effect at the next step.
+    """Steps the physics in the main thread; commands come in another and take effect at the next
+    step.
 
-    Simulated time starts at 0 and runs at `speed` times real time; if the machine is too slow for that,
-    it runs slower, and says so.
+    Simulated time starts at 0 and runs at `speed` times real time; if the machine is too slow for
+    that, it runs slower, and says so.
     """
 
     def __init__(self) -> None:
         super().__init__("mbrl_sim")
-        spec = declare_robot(self)
-        seed = int(declare(self, "seed", 0, "of the initial states"))  # type: ignore[call-overload]
-        gui = bool(declare(self, "gui", False, "opens PyBullet's window"))
-        self._speed = float(declare(self, "speed", 1.0, "simulated seconds a second"))  # type: ignore[arg-type]
+        spec = declare_robot(self, simulates=True)
+        seed = declare(self, "seed", 0, "of the initial states")
+        gui = declare(self, "gui", False, "opens PyBullet's window")
+        self._speed = declare(self, "speed", 1.0, "simulated seconds a second")
         if self._speed <= 0:
             raise ConfigurationError(f"mbrl_sim: parameter speed: {self._speed} must be above 0")
         self._robot = BulletRobot(spec, seed, gui)
@@ -84,7 +85,9 @@ class SimNode(Node):
             reading = self._robot.read()
         stamp = to_time(now)
         state = JointState(
-            name=reading.names, position=reading.position, velocity=reading.velocity,
+            name=reading.names,
+            position=reading.position,
+            velocity=reading.velocity,
             effort=reading.effort,
         )
         state.header.stamp = stamp

@@ -47,7 +47,9 @@ class BulletRobot:
         self._safe = spec.action_safe
         self._world = pybullet.connect(pybullet.GUI if gui else pybullet.DIRECT)
         if self._world < 0:
-            raise RuntimeError("PyBullet could not open its window; is there a display? Try gui:=false")
+            raise RuntimeError(
+                "PyBullet could not open its window; is there a display? Try gui:=false"
+            )
         pybullet.setTimeStep(self.dt, physicsClientId=self._world)
         pybullet.setGravity(0, 0, -9.81, physicsClientId=self._world)
         self._body = self._load(spec)
@@ -66,8 +68,10 @@ class BulletRobot:
         path = beside if beside.exists() else shipped
         if not path.exists():
             raise SpecError(
-                [f"{spec.name}: sim.urdf: '{self._sim.urdf}' is neither beside the robot's file "
-                 "nor in pybullet_data"]
+                [
+                    f"{spec.name}: sim.urdf: '{self._sim.urdf}' is neither beside the robot's file "
+                    "nor in pybullet_data"
+                ]
             )
         return int(
             pybullet.loadURDF(
@@ -86,7 +90,9 @@ class BulletRobot:
     def _joint(self, spec: RobotSpec, name: str) -> int:
         if name not in self._index:
             known = ", ".join(self._index)
-            raise SpecError([f"{spec.name}: sim: '{self._sim.urdf}' has no joint '{name}' ({known})"])
+            raise SpecError(
+                [f"{spec.name}: sim: '{self._sim.urdf}' has no joint '{name}' ({known})"]
+            )
         return self._index[name]
 
     def reset(self) -> None:
@@ -98,7 +104,8 @@ class BulletRobot:
         self._effort = self._safe.copy()
 
     def command(self, effort: Array) -> None:
-        """Sets the joint efforts held until the next command; the actuators saturate at their limits.
+        """Sets the joint efforts held until the next command; the actuators saturate at their
+        limits.
 
         Args:
             effort: [action_dim], N or Nm.
@@ -107,14 +114,19 @@ class BulletRobot:
             ValueError: wrong size or not finite; the command before stays.
         """
         if effort.shape != self._safe.shape or not np.isfinite(effort).all():
-            raise ValueError(f"a command of {len(self._safe)} finite values was expected, got {effort}")
+            raise ValueError(
+                f"a command of {len(self._safe)} finite values was expected, got {effort}"
+            )
         self._effort = np.clip(effort, *self._limits)
 
     def step(self) -> None:
         """Advances the physics by `dt` seconds."""
         pybullet.setJointMotorControlArray(
-            self._body, self._actuated, pybullet.TORQUE_CONTROL,
-            forces=self._effort.tolist(), physicsClientId=self._world,
+            self._body,
+            self._actuated,
+            pybullet.TORQUE_CONTROL,
+            forces=self._effort.tolist(),
+            physicsClientId=self._world,
         )
         pybullet.stepSimulation(physicsClientId=self._world)
 

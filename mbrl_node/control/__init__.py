@@ -8,7 +8,18 @@ from mbrl_node.control.planning_controller import PlanningController, TimedPlan
 from mbrl_node.control.safety import SafetyFilter
 
 __all__ = [
-    "Clock", "ControlLoop", "Controller", "ControllerManager", "Hold", "Observation", "Pacer",
-    "PlanningController", "RandomActions", "SafetyFilter", "SteadyClock", "SwitchError", "Tick",
+    "Clock",
+    "ControlLoop",
+    "Controller",
+    "ControllerManager",
+    "Hold",
+    "Observation",
+    "Pacer",
+    "PlanningController",
+    "RandomActions",
+    "SafetyFilter",
+    "SteadyClock",
+    "SwitchError",
+    "Tick",
     "TimedPlan",
 ]

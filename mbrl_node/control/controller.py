@@ -36,7 +36,8 @@ class Controller(ABC):
         return ""
 
     def activate(self) -> None:
-        """Called before the first update, and after a break such as a reset: nothing old may remain."""
+        """Called before the first update, and after a break such as a reset: nothing old may
+        remain."""
 
     def close(self) -> None:
         """Called once, at the end."""

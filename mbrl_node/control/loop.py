@@ -137,10 +137,21 @@ class ControlLoop:
         terminated = bool(self._terminated(next_state))
         length = self._spec.episode.length
         transition = Transition(
-            self._session, self._sequence, self.episode, self.step,
-            sent.observation.stamp, now.stamp, sent.observation.state, sent.action, sent.requested,
-            now.state, reward, terminated, not terminated and self.episode_time >= length - 1e-6,
-            sent.controller, sent.model_version,
+            self._session,
+            self._sequence,
+            self.episode,
+            self.step,
+            sent.observation.stamp,
+            now.stamp,
+            sent.observation.state,
+            sent.action,
+            sent.requested,
+            now.state,
+            reward,
+            terminated,
+            not terminated and self.episode_time >= length - 1e-6,
+            sent.controller,
+            sent.model_version,
         )
         self._sequence += 1
         self.step += 1

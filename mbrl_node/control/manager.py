@@ -18,7 +18,8 @@ class SwitchError(Exception):
 class ControllerManager:
     """Holds the controllers by name; exactly one is active at a time.
 
-    While the active one is not ready (it has no model yet) the `standby` acts for it. A controller that
+    While the active one is not ready (it has no model yet) the `standby` acts for it. A controller
+    that
     raises is contained: `resting` acts at that tick.
 
     Args:

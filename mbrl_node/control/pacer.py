@@ -37,8 +37,8 @@ class SteadyClock:
 
 
 class Pacer:
-    """Slots at whole multiples of the period on a clock. One that is missed is skipped, never made up
-    for, so that the phase is kept and commands do not come in bursts."""
+    """Slots at whole multiples of the period on a clock. One that is missed is skipped, never made
+    up for, so that the phase is kept and commands do not come in bursts."""
 
     def __init__(self, period: int, clock: Clock) -> None:
         self.period, self.clock = period, clock

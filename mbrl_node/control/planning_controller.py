@@ -1,4 +1,5 @@
-"""Sampling MPC as a controller: the plan for the next tick is made while the present action runs."""
+"""Sampling MPC as a controller: the plan for the next tick is made while the present action
+runs."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import torch
 
 from mbrl_node.control.controller import Array, Controller, Observation
 from mbrl_node.planning import Planner, PlanningError, Rollout
+
 
 @dataclass(frozen=True, slots=True)
 class TimedPlan:
@@ -29,9 +31,9 @@ class TimedPlan:
 class PlanningController(Controller):
     """Executes the newest plan and has the next one made in the background.
 
-    When the action of tick k is sent, the state at tick k + 1 is predicted from it, and the plan for
-    k + 1 starts there: planning time is hidden, the action of k + 1 goes out on time. If that plan is
-    late, the second action of the plan before is sent, and so on to the end of its horizon.
+    When the action of tick k is sent, the state at tick k + 1 is predicted from it, and the plan
+    for k + 1 starts there: planning time is hidden, the action of k + 1 goes out on time. If that
+    plan is late, the second action of the plan before is sent, and so on to the end of its horizon.
 
     Args:
         planner: used only by the planning thread.
@@ -105,7 +107,8 @@ class PlanningController(Controller):
             raise PlanningError(f"the newest plan ended {index - len(plan.actions) + 1} ticks ago")
         self.late_plans += index > 0
         self.model_version = plan.model_version
-        return plan.actions[index]
+        action: Array = plan.actions[index]
+        return action
 
     def commanded(self, observation: Observation, action: Array) -> None:
         with self._wake:

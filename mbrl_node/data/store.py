@@ -1,7 +1,7 @@
 """The durable store of a run: one SQLite database in write-ahead-log mode.
 
-A process that is killed loses only what it had not committed, and never damages the file. A transition
-that is added twice is stored once, so that a sender may repeat itself.
+A process that is killed loses only what it had not committed, and never damages the file. A
+transition that is added twice is stored once, so that a sender may repeat itself.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class TransitionStore:
             if version == 0:
                 self._create(spec)
             elif version > SCHEMA_VERSION:
-                raise StoreError(f"{path}: was written by a newer version of mbrl (schema {version})")
+                raise StoreError(
+                    f"{path}: was written by a newer version of mbrl (schema {version})"
+                )
             robot, spec_hash = self._db.execute("SELECT robot, spec_hash FROM run").fetchone()
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"{path}: cannot be used as a transition store: {error}") from error
@@ -99,9 +101,11 @@ class TransitionStore:
     def __iter__(self) -> Iterator[Transition]:
         """All transitions, session by session in sequence."""
         for row in self._db.execute("SELECT * FROM transition_ ORDER BY session, sequence"):
-            arrays = (np.frombuffer(blob, np.float64) for blob in row[6:10])
-            reward = math.nan if row[10] is None else row[10]  # SQLite keeps NaN as NULL
-            yield Transition(*row[:6], *arrays, reward, bool(row[11]), bool(row[12]), *row[13:])
+            values = list(row)
+            values[6:10] = (np.frombuffer(blob, np.float64) for blob in row[6:10])
+            values[10] = math.nan if row[10] is None else row[10]  # SQLite keeps NaN as NULL
+            values[11:13] = map(bool, row[11:13])
+            yield Transition(*values)
 
     def sequences(self) -> dict[int, list[int]]:
         """The sequence numbers of each session, in order."""
@@ -118,7 +122,19 @@ class TransitionStore:
 
 def _row(t: Transition) -> tuple[object, ...]:
     return (
-        t.session, t.sequence, t.episode, t.step, t.stamp, t.next_stamp,
-        t.state.tobytes(), t.action.tobytes(), t.action_requested.tobytes(), t.next_state.tobytes(),
-        t.reward, t.terminated, t.truncated, t.controller, t.model_version,
+        t.session,
+        t.sequence,
+        t.episode,
+        t.step,
+        t.stamp,
+        t.next_stamp,
+        t.state.tobytes(),
+        t.action.tobytes(),
+        t.action_requested.tobytes(),
+        t.next_state.tobytes(),
+        t.reward,
+        t.terminated,
+        t.truncated,
+        t.controller,
+        t.model_version,
     )

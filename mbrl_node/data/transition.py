@@ -14,8 +14,8 @@ Array = NDArray[np.float64]
 class Transition:
     """In `state` the robot was sent `action`; one control period later it was in `next_state`.
 
-    `(session, sequence)` identifies it; sequences count from 0 without gaps. Stamps are robot time in ns.
-    Shapes: state and next_state [n], action and action_requested [m].
+    `(session, sequence)` identifies it; sequences count from 0 without gaps. Stamps are robot time
+    in ns. Shapes: state and next_state [n], action and action_requested [m].
     """
 
     session: int

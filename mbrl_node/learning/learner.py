@@ -1,7 +1,7 @@
 """The learner: keeps what the robot did, retrains the model on it and writes versioned checkpoints.
 
-A run lives in one folder: `transitions.db` (SQLite) and `models/v000001.safetensors`, … A learner that is
-started on a folder goes on where the one before it stopped, however that ended.
+A run lives in one folder: `transitions.db` (SQLite) and `models/v000001.safetensors`, … A learner
+that is started on a folder goes on where the one before it stopped, however that ended.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ class LearnerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min_transitions: int = Field(25, ge=1, description="transitions before the first update")
-    gradient_steps: int = Field(150, ge=1, description="gradient steps an update")
-    period: float = Field(0.5, ge=0, description="least time from one update's start to the next, s")
+    min_transitions: int = Field(20, ge=1, description="transitions before the first update")
+    gradient_steps: int = Field(80, ge=1, description="gradient steps an update")
+    period: float = Field(
+        0.2, ge=0, description="least time from one update's start to the next, s"
+    )
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,9 @@ class Learner:
             expected = self._next_sequence.get(t.session, 0)
             if t.sequence > expected:
                 self.lost += t.sequence - expected
-                log.warning("%d transitions before %d never came", t.sequence - expected, t.sequence)
+                log.warning(
+                    "%d transitions before %d never came", t.sequence - expected, t.sequence
+                )
             self._next_sequence[t.session] = t.sequence + 1
             if self._is_one_step(t):
                 usable.append(t)
@@ -152,7 +156,7 @@ class Learner:
             return None
         self._trained_on = size
         version = self.latest.version + 1 if self.latest else 1
-        info = {
+        info: dict[str, object] = {
             "version": version,
             "transitions": size,
             "gradient_steps": self._config.gradient_steps,

@@ -33,7 +33,10 @@ class Trainer:
         self._config = config
         self._generator = torch.Generator().manual_seed(seed)
         self._optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            model.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
 
     def train(
@@ -60,7 +63,7 @@ class Trainer:
             index = torch.randint(len(state), shape, generator=self._generator)
             loss = self.model.loss(state[index], action[index], next_state[index])
             self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             self._optimizer.step()
             total += float(loss.detach())
         if not torch.isfinite(torch.tensor(total)):

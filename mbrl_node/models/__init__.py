@@ -9,6 +9,10 @@ from mbrl_node.models.checkpoint import (
 from mbrl_node.models.dynamics import DynamicsModel, ModelConfig
 
 __all__ = [
-    "CheckpointError", "DynamicsModel", "ModelConfig", "load_checkpoint", "newest_checkpoint",
+    "CheckpointError",
+    "DynamicsModel",
+    "ModelConfig",
+    "load_checkpoint",
+    "newest_checkpoint",
     "save_checkpoint",
 ]

@@ -30,6 +30,7 @@ def save_checkpoint(model: DynamicsModel, path: Path, info: dict[str, object]) -
     header = {
         "format": "mbrl-dynamics-1",
         "spec_hash": str(model.spec_hash),
+        "inputs": json.dumps(model.inputs),
         "config": model.config.model_dump_json(),
         "info": json.dumps(info),
     }
@@ -58,6 +59,10 @@ def load_checkpoint(path: Path, spec: RobotSpec) -> tuple[DynamicsModel, dict[st
         raise CheckpointError(f"{path}: format {header.get('format')!r} is not 'mbrl-dynamics-1'")
     if header.get("spec_hash") != str(spec.hash):
         raise CheckpointError(f"{path}: was learned for another robot than '{spec.name}'")
+    if header.get("inputs") != json.dumps(spec.model_inputs):
+        raise CheckpointError(
+            f"{path}: was learned from {header.get('inputs')}, not {json.dumps(spec.model_inputs)}"
+        )
     if not all(torch.isfinite(t).all() for t in tensors.values()):
         raise CheckpointError(f"{path}: has weights that are not finite")
     try:

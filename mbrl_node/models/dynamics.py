@@ -1,4 +1,5 @@
-"""The dynamics model s_{t+1} = f(s_t, a_t): normalisation, angles and the ensemble in one module."""
+"""The dynamics model s_{t+1} = f(s_t, a_t): normalisation, angles and the ensemble in one
+module."""
 
 from __future__ import annotations
 
@@ -45,9 +46,9 @@ class DynamicsModel(nn.Module):
     def __init__(self, spec: RobotSpec, config: ModelConfig | None = None) -> None:
         super().__init__()
         self.config = config or ModelConfig()
-        self.spec_hash = spec.hash
+        self.spec_hash, self.inputs = spec.hash, spec.model_inputs
         angle = torch.as_tensor(spec.angle_mask)
-        import os; seen = torch.tensor([os.environ.get("XIN")=="1"]+[True]*(spec.state_dim-1))
+        seen = torch.tensor([name in spec.model_inputs for name in spec.state_names])
         # Columns rather than masks: gathering by index costs one kernel.
         self._linear = torch.nonzero(seen & ~angle).flatten()
         self._angles = torch.nonzero(angle & seen).flatten()
@@ -57,9 +58,7 @@ class DynamicsModel(nn.Module):
         self._known_mean = torch.cat((0 * turns, ((low + high) / 2).float()))
         self._known_std = torch.cat((turns, ((high - low) / 2).float()))
         inputs = len(self._linear) + len(self._known_mean)
-        self.net = GaussianEnsemble(
-            self.config.members, inputs, spec.state_dim, self.config.hidden
-        )
+        self.net = GaussianEnsemble(self.config.members, inputs, spec.state_dim, self.config.hidden)
         self.register_buffer("input_mean", torch.zeros(inputs))
         self.register_buffer("input_std", torch.ones(inputs))
         self.register_buffer("delta_mean", torch.zeros(spec.state_dim))
@@ -88,8 +87,8 @@ class DynamicsModel(nn.Module):
             mean.copy_(data.mean(0))
             spread = data.std(0, correction=0)
             std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
-        # What has a known range is scaled by it. Early data covers a small part of that range, and its
-        # standard deviation would put the rest of it far outside of what the network has seen.
+        # What has a known range is scaled by it. Early data covers a small part of that range, and
+        # its standard deviation would put the rest of it far outside of what the network has seen.
         known = slice(len(self._linear), None)
         self.input_mean[known], self.input_std[known] = self._known_mean, self._known_std
 
@@ -106,7 +105,8 @@ class DynamicsModel(nn.Module):
 
     @torch.no_grad()
     def error(self, state: Tensor, action: Tensor, next_state: Tensor) -> float:
-        """RMSE of the ensemble mean's one-step prediction over the standard deviation of the change.
+        """RMSE of the ensemble mean's one-step prediction over the standard deviation of the
+        change.
 
         0 is perfect; 1 is as good as always predicting the mean change.
 

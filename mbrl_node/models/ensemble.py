@@ -1,7 +1,9 @@
-"""An ensemble of probabilistic networks whose members are evaluated together, one batched product a layer."""
+"""An ensemble of probabilistic networks whose members are evaluated together, one batched product
+a layer."""
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -10,9 +12,11 @@ from torch.nn import functional as F
 
 
 class GaussianEnsemble(nn.Module):
-    """E independent networks, each giving the mean and variance of a Gaussian (PETS, arXiv 1805.12114).
+    """E independent networks, each giving the mean and variance of a Gaussian (PETS, arXiv
+    1805.12114).
 
-    The log-variance is kept between two learned bounds by softplus, as in appendix A.1 of that paper.
+    The log-variance is kept between two learned bounds by softplus, as in appendix A.1 of that
+    paper.
     """
 
     def __init__(self, members: int, inputs: int, outputs: int, hidden: tuple[int, ...]) -> None:
@@ -20,7 +24,7 @@ class GaussianEnsemble(nn.Module):
         self.members, self.outputs = members, outputs
         sizes = [inputs, *hidden, 2 * outputs]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for fan_in, fan_out in itertools.pairwise(sizes):
             weight = torch.empty(members, fan_in, fan_out)
             nn.init.trunc_normal_(weight, std=1.0 / math.sqrt(fan_in), a=-2.0, b=2.0)
             self.weights.append(nn.Parameter(weight))
@@ -49,11 +53,12 @@ class GaussianEnsemble(nn.Module):
         )
 
     def loss(self, x: Tensor, target: Tensor) -> Tensor:
-        """Gaussian negative log-likelihood, summed over members, plus the pull on the variance bounds.
+        """Gaussian negative log-likelihood, summed over members, plus the pull on the variance
+        bounds.
 
-        Each value is weighted by the variance predicted for it, held constant (beta-NLL of arXiv 2203.09168
-        with beta 1). Without that, what is predicted well already takes nearly all of the gradient, and
-        the mean is learned slowly where the robot has just begun to go.
+        Each value is weighted by the variance predicted for it, held constant (beta-NLL of arXiv
+        2203.09168 with beta 1). Without that, what is predicted well already takes nearly all of
+        the gradient, and the mean is learned slowly where the robot has just begun to go.
 
         Args:
             x: [E, B, inputs].
@@ -63,4 +68,5 @@ class GaussianEnsemble(nn.Module):
         nll = (mean - target).square() * torch.exp(-log_variance) + log_variance
         nll = (nll * torch.exp(log_variance.detach())).mean((1, 2))
         bounds = self.max_log_variance.sum() - self.min_log_variance.sum()
-        return nll.sum() + 0.01 * bounds
+        loss: Tensor = nll.sum() + 0.01 * bounds
+        return loss

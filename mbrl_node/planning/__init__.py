@@ -6,6 +6,12 @@ from mbrl_node.planning.random_shooting import RandomShooting, RandomShootingCon
 from mbrl_node.planning.rollout import PlanningError, Rollout
 
 __all__ = [
-    "MPPI", "ActionSpace", "MPPIConfig", "Planner", "PlanningError", "RandomShooting",
-    "RandomShootingConfig", "Rollout",
+    "MPPI",
+    "ActionSpace",
+    "MPPIConfig",
+    "Planner",
+    "PlanningError",
+    "RandomShooting",
+    "RandomShootingConfig",
+    "Rollout",
 ]

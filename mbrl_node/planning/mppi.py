@@ -19,14 +19,16 @@ class MPPIConfig(BaseModel):
     samples: int = Field(150, ge=1, description="action sequences an iteration")
     iterations: int = Field(1, ge=1, description="times the mean is improved in a plan")
     noise: float = Field(
-        0.6, gt=0, description="standard deviation of the samples around the mean, as a part of each "
-        "action's half range"
+        0.6,
+        gt=0,
+        description="standard deviation of the samples around the mean, as a part of each "
+        "action's half range",
     )
     correlation: float = Field(
         0.8, ge=0, lt=1, description="of the noise from one control period to the next"
     )
     temperature: float = Field(
-        0.5, gt=0, description="in standard deviations of the samples' returns; lower is greedier"
+        0.1, gt=0, description="in standard deviations of the samples' returns; lower is greedier"
     )
 
 
@@ -34,8 +36,9 @@ class MPPI(Planner):
     """Moves a mean sequence towards samples around it, weighted by exp(return / temperature)
     (arXiv 1707.02342), with first-order autoregressive noise for smooth actions.
 
-    The temperature is relative to the spread of the returns, so that it fits any scale of reward, and a
-    robot at rest, where all returns are nearly the same, is still moved. The first sample is the mean.
+    The temperature is relative to the spread of the returns, so that it fits any scale of reward,
+    and a robot at rest, where all returns are nearly the same, is still moved. The first sample is
+    the mean.
     """
 
     def __init__(self, config: MPPIConfig, space: ActionSpace, dt: float, seed: int = 0) -> None:

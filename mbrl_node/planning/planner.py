@@ -22,7 +22,9 @@ class ActionSpace:
     @classmethod
     def of(cls, spec: RobotSpec) -> ActionSpace:
         """The limits in the robot's spec."""
-        low, high = (torch.as_tensor(x, dtype=torch.float32) for x in (spec.action_min, spec.action_max))
+        low, high = (
+            torch.as_tensor(x, dtype=torch.float32) for x in (spec.action_min, spec.action_max)
+        )
         return cls(low, high)
 
     def to(self, device: torch.device) -> ActionSpace:
@@ -68,7 +70,8 @@ class Planner(ABC):
         """
 
     def shift(self, steps: int) -> None:
-        """Moves the remembered sequence `steps` control periods on, because that time has passed."""
+        """Moves the remembered sequence `steps` control periods on, because that time has
+        passed."""
         if self._mean is not None and steps > 0:
             keep = self._mean[min(steps, self.horizon) :]
             self._mean = torch.cat((keep, self.space.centre.expand(self.horizon - len(keep), -1)))

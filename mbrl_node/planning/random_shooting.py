@@ -17,7 +17,9 @@ class RandomShootingConfig(BaseModel):
 
     horizon: float = Field(1.2, gt=0, description="how far ahead it plans, s")
     samples: int = Field(150, ge=1, description="action sequences a plan")
-    action_hold: int = Field(4, ge=1, description="control periods for which a drawn action is held")
+    action_hold: int = Field(
+        4, ge=1, description="control periods for which a drawn action is held"
+    )
 
 
 class RandomShooting(Planner):

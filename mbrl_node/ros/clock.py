@@ -11,9 +11,11 @@ from rclpy.node import Node
 
 
 class SimulatedClock:
-    """Time as it comes on /clock (`use_sim_time`): waiting ends with the message that passes the deadline.
+    """Time as it comes on /clock (`use_sim_time`): waiting ends with the message that passes the
+    deadline.
 
-    A wait ends early when the clock is set back, stands still for `PATIENCE` seconds, or `close` is called.
+    A wait ends early when the clock is set back, stands still for `PATIENCE` seconds, or `close`
+    is called.
     """
 
     PATIENCE = 0.2  # s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from mbrl_msgs.msg import ControllerState, ControllerStatus, ModelUpdate, Plan, Transition
 from mbrl_msgs.srv import ListControllers, SwitchController
+from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -19,8 +21,8 @@ from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
 from mbrl_node.control import (
-    ControlLoop,
     ControllerManager,
+    ControlLoop,
     Hold,
     Observation,
     Pacer,
@@ -62,20 +64,24 @@ class ControllerNode(Node):
         forward_logs(self)
         torch.set_num_threads(1)
         self._spec = spec = declare_robot(self)
-        first = str(declare(self, "controller", "mppi", f"active at the start: {', '.join(CONTROLLERS)}"))
+        first = declare(
+            self, "controller", "mppi", f"active at the start: {', '.join(CONTROLLERS)}"
+        )
         if first not in CONTROLLERS:
             raise ConfigurationError(
-                f"mbrl_controller: parameter controller: '{first}' is not one of {', '.join(CONTROLLERS)}"
+                f"mbrl_controller: parameter controller: '{first}' is not one of {CONTROLLERS}"
             )
-        seed = int(declare(self, "seed", 0, "of random numbers"))  # type: ignore[call-overload]
-        self._device = torch_device(str(declare(self, "device", "cpu", "where it plans: cpu or cuda")))
-        run_dir = str(declare(self, "run_dir", "", "the run's folder; its newest model is used at the start"))
-        self._learn = bool(declare(self, "learn", True, "wait for the learner before the first command"))
-        self._duration = float(
-            declare(self, "duration", 0.0, "robot time after which it ends, s; 0: never")  # type: ignore[arg-type]
+        seed = declare(self, "seed", 0, "of random numbers")
+        self._device = torch_device(declare(self, "device", "cpu", "where it plans: cpu or cuda"))
+        run_dir = declare(
+            self, "run_dir", "", "the run's folder; its newest model is used at the start"
         )
-        self._risk = float(
-            declare(self, "risk", 0.3, "standard deviations over the ensemble taken off a return")  # type: ignore[arg-type]
+        self._learn = declare(self, "learn", True, "wait for the learner before the first command")
+        self._duration = declare(
+            self, "duration", 0.0, "robot time after which it ends, s; 0: never"
+        )
+        self._risk = declare(
+            self, "risk", 0.3, "standard deviations over the ensemble taken off a return"
         )
         simulated = self.get_parameter("use_sim_time").value
         self._pace_clock = SimulatedClock(self) if simulated else SteadyClock()
@@ -97,7 +103,8 @@ class ControllerNode(Node):
         self.create_service(ListControllers, "~/list_controllers", self._on_list)
         self._reset = (
             self.create_client(Trigger, spec.episode.reset_service)
-            if spec.episode.reset_service else None
+            if spec.episode.reset_service
+            else None
         )
         self._reset_pending = threading.Event()
         self._not_before = 0  # robot time of the last reset, ns
@@ -108,7 +115,9 @@ class ControllerNode(Node):
         self._refusals = ""
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
         if run_dir:
-            self._load_newest(Path(run_dir), required=not self._learn and first in ("mppi", "random_shooting"))
+            self._load_newest(
+                Path(run_dir), required=not self._learn and first in ("mppi", "random_shooting")
+            )
 
     def _make_planning_controllers(self, seed: int) -> list[PlanningController]:
         space, dt = ActionSpace.of(self._spec), self._spec.dt
@@ -120,17 +129,20 @@ class ControllerNode(Node):
         }
         return [
             PlanningController(
-                name, planner, dt,
-                on_plan=lambda plan, name=name: self._on_plan(plan, name),
+                name,
+                planner,
+                dt,
+                on_plan=partial(self._on_plan, name),
                 wants_states=lambda: self._plans.get_subscription_count() > 0,
             )
             for name, planner in planners.items()
         ]
 
-    # -- control: the main thread ---------------------------------------------------------------------
+    # Control: the main thread.
 
     def run(self, stop: threading.Event) -> None:
-        """Ticks until told to stop, or the duration is over; leaves the robot with its safe command."""
+        """Ticks until told to stop, or the duration is over; leaves the robot with its safe
+        command."""
         try:
             if self._wait_until_ready(stop):
                 self._control(stop)
@@ -194,7 +206,7 @@ class ControllerNode(Node):
             if self._refusals:
                 self.get_logger().warning(f"safe command: {self._refusals}")
 
-    def _send(self, action: np.ndarray) -> None:
+    def _send(self, action: NDArray[np.float64]) -> None:
         self._commands.publish(Float64MultiArray(data=action.tolist()))
 
     def _ask_for_reset(self) -> None:
@@ -207,7 +219,8 @@ class ControllerNode(Node):
         self._reset.call_async(Trigger.Request()).add_done_callback(self._on_reset)
 
     def _leave_safe(self) -> None:
-        """Takes the command to the safe one within the rate limits, and waits until it has arrived."""
+        """Takes the command to the safe one within the rate limits, and waits until it has
+        arrived."""
         safety, last = SafetyFilter(self._spec), self._loop.last_action
         for _ in range(round(1.0 / self._spec.dt)):
             last, _ = safety(self._spec.action_safe, last)
@@ -224,7 +237,7 @@ class ControllerNode(Node):
         if isinstance(self._pace_clock, SimulatedClock):
             self._pace_clock.close()
 
-    # -- callbacks: the callback thread ---------------------------------------------------------------
+    # Callbacks: the callback thread.
 
     def _robot_time(self) -> int:
         return int(self.get_clock().now().nanoseconds)
@@ -232,13 +245,15 @@ class ControllerNode(Node):
     def _on_reset(self, future) -> None:  # type: ignore[no-untyped-def]
         response = future.result()
         if response is None or not response.success:
-            self.get_logger().error(f"the reset failed: {response.message if response else 'no answer'}")
+            self.get_logger().error(
+                f"the reset failed: {response.message if response else 'no answer'}"
+            )
             self._reset_pending.set()
             return
         self._not_before = self._robot_time()
         self._loop.begin_episode()
 
-    def _on_plan(self, plan: TimedPlan, controller: str) -> None:
+    def _on_plan(self, controller: str, plan: TimedPlan) -> None:
         self._period.plan_times.append(plan.plan_time)
         if plan.states is not None:
             self._plans.publish(plan_to_msg(plan, controller, self._spec))
@@ -263,11 +278,16 @@ class ControllerNode(Node):
             _, model, info = newest
             self._use_model(model, int(info["version"]), float(info["held_out_error"]))  # type: ignore
         elif required:
-            raise ConfigurationError(f"{run_dir}: has no model of '{self._spec.name}', and learn is false")
+            raise ConfigurationError(
+                f"{run_dir}: has no model of '{self._spec.name}', and learn is false"
+            )
 
     def _use_model(self, model, version: int, held_out_error: float) -> None:  # type: ignore[no-untyped-def]
         rollout = Rollout(
-            model.to(self._device), reward_function(self._spec), termination_function(self._spec), self._risk
+            model.to(self._device),
+            reward_function(self._spec),
+            termination_function(self._spec),
+            self._risk,
         )
         with self._model_lock:
             if version <= self._model_version:

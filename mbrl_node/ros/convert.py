@@ -27,12 +27,22 @@ def from_time(stamp: Time) -> int:
 def transition_to_msg(t: Transition, spec: RobotSpec) -> TransitionMsg:
     """A transition as a message of this robot."""
     return TransitionMsg(
-        session=t.session, sequence=t.sequence, episode=t.episode, step=t.step,
-        stamp=to_time(t.stamp), next_stamp=to_time(t.next_stamp),
-        state=t.state.tolist(), action=t.action.tolist(),
-        action_requested=t.action_requested.tolist(), next_state=t.next_state.tolist(),
-        reward=t.reward, terminated=t.terminated, truncated=t.truncated,
-        controller=t.controller, model_version=t.model_version, spec_hash=spec.hash,
+        session=t.session,
+        sequence=t.sequence,
+        episode=t.episode,
+        step=t.step,
+        stamp=to_time(t.stamp),
+        next_stamp=to_time(t.next_stamp),
+        state=t.state.tolist(),
+        action=t.action.tolist(),
+        action_requested=t.action_requested.tolist(),
+        next_state=t.next_state.tolist(),
+        reward=t.reward,
+        terminated=t.terminated,
+        truncated=t.truncated,
+        controller=t.controller,
+        model_version=t.model_version,
+        spec_hash=spec.hash,
     )
 
 
@@ -47,25 +57,43 @@ def transition_from_msg(msg: TransitionMsg, spec: RobotSpec) -> Transition:
     state, next_state = np.array(msg.state), np.array(msg.next_state)
     action = np.array(msg.action)
     if state.shape != (spec.state_dim,) or next_state.shape != state.shape:
-        raise ValueError(f"its states have {len(state)} and {len(next_state)} of {spec.state_dim} values")
+        raise ValueError(
+            f"its states have {len(state)} and {len(next_state)} of {spec.state_dim} values"
+        )
     if action.shape != (spec.action_dim,):
         raise ValueError(f"its action has {len(action)} of {spec.action_dim} values")
     if not all(np.isfinite(x).all() for x in (state, action, next_state)):
         raise ValueError("it is not finite")
     return Transition(
-        msg.session, msg.sequence, msg.episode, msg.step,
-        from_time(msg.stamp), from_time(msg.next_stamp),
-        state, action, np.array(msg.action_requested), next_state,
-        msg.reward, msg.terminated, msg.truncated, msg.controller, msg.model_version,
+        msg.session,
+        msg.sequence,
+        msg.episode,
+        msg.step,
+        from_time(msg.stamp),
+        from_time(msg.next_stamp),
+        state,
+        action,
+        np.array(msg.action_requested),
+        next_state,
+        msg.reward,
+        msg.terminated,
+        msg.truncated,
+        msg.controller,
+        msg.model_version,
     )
 
 
 def update_to_msg(update: Update, spec: RobotSpec, now: int) -> ModelUpdateMsg:
     """The announcement of a new model."""
     return ModelUpdateMsg(
-        stamp=to_time(now), version=update.version, path=str(update.path), spec_hash=spec.hash,
-        transitions=update.transitions, gradient_steps=update.gradient_steps,
-        train_time=update.train_time, held_out_error=update.held_out_error,
+        stamp=to_time(now),
+        version=update.version,
+        path=str(update.path),
+        spec_hash=spec.hash,
+        transitions=update.transitions,
+        gradient_steps=update.gradient_steps,
+        train_time=update.train_time,
+        held_out_error=update.held_out_error,
     )
 
 
@@ -73,10 +101,15 @@ def plan_to_msg(plan: TimedPlan, controller: str, spec: RobotSpec) -> PlanMsg:
     """A plan whose states are known, as a message."""
     assert plan.states is not None
     msg = PlanMsg(
-        controller=controller, model_version=plan.model_version, dt=spec.dt,
-        horizon=len(plan.actions), state_names=list(spec.state_names),
-        action_names=list(spec.action_names), states=plan.states.ravel().tolist(),
-        actions=plan.actions.ravel().tolist(), predicted_return=plan.predicted_return,
+        controller=controller,
+        model_version=plan.model_version,
+        dt=spec.dt,
+        horizon=len(plan.actions),
+        state_names=list(spec.state_names),
+        action_names=list(spec.action_names),
+        states=plan.states.ravel().tolist(),
+        actions=plan.actions.ravel().tolist(),
+        predicted_return=plan.predicted_return,
         plan_time=plan.plan_time,
     )
     msg.header.stamp = to_time(plan.time)

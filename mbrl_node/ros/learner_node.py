@@ -1,4 +1,5 @@
-"""The learner node: keeps transitions and offers new models, in a process that yields to all others."""
+"""The learner node: keeps transitions and offers new models, in a process that yields to all
+others."""
 
 from __future__ import annotations
 
@@ -32,11 +33,11 @@ class LearnerNode(Node):
         forward_logs(self)
         torch.set_num_threads(1)
         self._spec = declare_robot(self)
-        run_dir = str(declare(self, "run_dir", "", "the run's folder: transitions and models"))
+        run_dir = declare(self, "run_dir", "", "the run's folder: transitions and models")
         if not run_dir:
             raise ConfigurationError("mbrl_learner: parameter run_dir: must be given")
-        seed = int(declare(self, "seed", 0, "of the first weights and of the batches"))  # type: ignore[call-overload]
-        device = torch_device(str(declare(self, "device", "cpu", "where it trains: cpu or cuda")))
+        seed = declare(self, "seed", 0, "of the first weights and of the batches")
+        device = torch_device(declare(self, "device", "cpu", "where it trains: cpu or cuda"))
         self._config = declare_config(self, "learner", LearnerConfig)
         trainer = declare_config(self, "trainer", TrainerConfig)
         model = declare_config(self, "model", ModelConfig)
@@ -72,8 +73,8 @@ class LearnerNode(Node):
         self._store()
 
     def _train(self, stop: threading.Event) -> None:
-        """Retrains whenever there is something new. Only this thread yields to everyone else, so that
-        storing and stopping stay prompt."""
+        """Retrains whenever there is something new. Only this thread yields to everyone else, so
+        that storing and stopping stay prompt."""
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         next_update = 0.0
         while not stop.is_set():
@@ -109,7 +110,8 @@ class LearnerNode(Node):
 
 
 def lock_run(run_dir: Path) -> int:
-    """Makes this process the only learner of a run; the lock ends with the process, however it ends.
+    """Makes this process the only learner of a run; the lock ends with the process, however it
+    ends.
 
     Raises:
         ConfigurationError: another learner has it, or the folder cannot be written.

@@ -13,10 +13,11 @@ from rclpy.node import Node
 from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.spec import RobotSpec, load_spec
 
+Value = TypeVar("Value")
 Config = TypeVar("Config", bound=BaseModel)
 
 
-def declare(node: Node, name: str, default: object, description: str) -> object:
+def declare(node: Node, name: str, default: Value, description: str) -> Value:
     """Declares a parameter that is set at the start only, and gives its value.
 
     Raises:
@@ -24,7 +25,8 @@ def declare(node: Node, name: str, default: object, description: str) -> object:
     """
     try:
         descriptor = ParameterDescriptor(description=description, read_only=True)
-        return node.declare_parameter(name, default, descriptor).value
+        value: Value = node.declare_parameter(name, default, descriptor).value
+        return value
     except InvalidParameterTypeException as error:
         raise ConfigurationError(f"{node.get_name()}: parameter {error}") from error
 
@@ -49,16 +51,21 @@ def declare_config(node: Node, prefix: str, kind: type[Config]) -> Config:
         ) from error
 
 
-def declare_robot(node: Node) -> RobotSpec:
+def declare_robot(node: Node, simulates: bool = False) -> RobotSpec:
     """The robot that the parameters `robot` and `rate` choose.
+
+    Args:
+        simulates: whether the node needs the `sim` section, and the rate must fit it.
 
     Raises:
         SpecError: there is no such robot, or its file is wrong.
     """
-    robot = str(declare(node, "robot", "cartpole", "robot name or path to its YAML file"))
-    rate = float(declare(node, "rate", 0.0, "control rate, Hz; 0: the robot's own"))  # type: ignore[arg-type]
-    spec = load_spec(robot)
-    return spec.with_overrides(rate=rate) if rate else spec
+    robot = declare(node, "robot", "cartpole", "robot name or path to its YAML file")
+    rate = declare(node, "rate", 0.0, "control rate, Hz; 0: the robot's own")
+    changes: dict[str, object] = {} if simulates else {"sim": None}
+    if rate:
+        changes["rate"] = rate
+    return load_spec(robot).with_overrides(**changes)
 
 
 class RosLogHandler(logging.Handler):

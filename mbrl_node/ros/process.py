@@ -1,8 +1,8 @@
 """How every node process starts, runs and ends.
 
-SIGINT and SIGTERM ask the node to stop, however often they come; the node then leaves the robot safe and
-the process ends with 0. A configuration that cannot work is one line on stderr and exit code 2, so that
-the launch file does not start the process again.
+SIGINT and SIGTERM ask the node to stop, however often they come; the node then leaves the robot
+safe and the process ends with 0. A configuration that cannot work is one line on stderr and exit
+code 2, so that the launch file does not start the process again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 import threading
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 CONFIGURATION_ERROR = 2
 
@@ -50,7 +51,7 @@ def main(module: str, node_class: str) -> int:
     signal.signal(signal.SIGTERM, on_signal)
     sys.setswitchinterval(0.0005)  # s; a thread that is late must not wait 5 ms for the interpreter
 
-    make = getattr(importlib.import_module(module), node_class)
+    make: Callable[[], RunnableNode] = getattr(importlib.import_module(module), node_class)
 
     import rclpy
     from rclpy.signals import SignalHandlerOptions
@@ -74,7 +75,7 @@ def main(module: str, node_class: str) -> int:
     os._exit(0)  # torch and DDS would take seconds to be taken apart
 
 
-def _run(node: RunnableNode, stop: threading.Event) -> None:
+def _run(node: Any, stop: threading.Event) -> None:
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
     executor = SingleThreadedExecutor()

@@ -15,7 +15,7 @@ from sensor_msgs.msg import JointState
 
 from mbrl_node.ros.convert import from_time
 from mbrl_node.spec import RobotSpec
-from mbrl_node.spec.robot import JointStateTopic
+from mbrl_node.spec.parts import JointStateTopic
 
 Array = NDArray[np.float64]
 
@@ -77,7 +77,8 @@ class StateReader:
             )
 
     def read(self, not_before: int = 0) -> tuple[int, Array] | str:
-        """The oldest stamp of the newest measurements in ns and the state [n], or why there is none.
+        """The oldest stamp of the newest measurements in ns and the state [n], or why there is
+        none.
 
         Args:
             not_before: measurements before this robot time, in ns, do not count.

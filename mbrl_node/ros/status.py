@@ -21,8 +21,8 @@ class Seconds:
 
 @dataclass
 class Period:
-    """Collects timing between two reports. Written by the control and planning threads, taken by another;
-    appending to a list and replacing it are atomic."""
+    """Collects timing between two reports. Written by the control and planning threads, taken by
+    another; appending to a list and replacing it are atomic."""
 
     began: list[int] = field(default_factory=list)
     lateness: list[int] = field(default_factory=list)
@@ -50,13 +50,16 @@ def status_line(s: ControllerStatus, robot_time: float) -> str:
     controller = s.active_controller
     if s.acting_controller != controller:
         controller += f" (waits for a model, {s.acting_controller} acts)"
-    error = "" if math.isnan(s.held_out_error) else f" (held-out error {100 * s.held_out_error:.1f} %)"
+    error = (
+        "" if math.isnan(s.held_out_error) else f" (held-out error {100 * s.held_out_error:.1f} %)"
+    )
     parts = [
         f"t {robot_time:6.1f} s",
         f"episode {s.episode} return {s.episode_return:7.1f}",
         controller,
         f"model {s.model_version}{error}",
-        f"{s.rate:.1f} Hz, plan {1e3 * s.plan_time:.0f} ms" if s.plan_time == s.plan_time
+        f"{s.rate:.1f} Hz, plan {1e3 * s.plan_time:.0f} ms"
+        if s.plan_time == s.plan_time
         else f"{s.rate:.1f} Hz",
         f"missed {s.deadline_misses}",
     ]
@@ -75,7 +78,9 @@ def diagnostics(s: ControllerStatus, refused: int) -> DiagnosticArray:
         status.level, status.message = DiagnosticStatus.ERROR, f"safe command: {s.safe_reason}"
     elif s.acting_controller != s.active_controller:
         status.level = DiagnosticStatus.WARN
-        status.message = f"{s.active_controller} waits for a model; {s.acting_controller} in command"
+        status.message = (
+            f"{s.active_controller} waits for a model; {s.acting_controller} in command"
+        )
     values = {
         "active controller": s.active_controller,
         "episode": s.episode,

@@ -76,6 +76,7 @@ class JointStateField(SpecModel):
     )
     unit: Text = Field(description="the unit, such as m, rad, m/s, rad/s")
     angle: bool = Field(False, description="true where the value and the value + 2 pi are the same")
+    model_input: bool = Field(True, description="false where the dynamics do not depend on it")
 
     def check(self) -> Iterator[Problem]:
         if self.angle and self.value != "position":

@@ -178,6 +178,11 @@ class RobotSpec(SpecModel):
         return np.array([field.angle for field in self.state_fields])
 
     @property
+    def model_inputs(self) -> tuple[str, ...]:
+        """The state fields that a dynamics model looks at, in order."""
+        return tuple(field.name for field in self.state_fields if field.model_input)
+
+    @property
     def action_min(self) -> FloatArray:
         """The lowest action, [action_dim]."""
         return np.array([field.min for field in self.action.fields])
@@ -208,8 +213,8 @@ class RobotSpec(SpecModel):
         decides what a number does: the same array drives an effort or a velocity controller.
 
         It leaves out what can change without making old data wrong: the action's limits (3 N is
-        3 N whether 5 or 10 are allowed), the timeout, the simulation, and the task (reward,
-        termination, goal, episode), because models learn the dynamics alone.
+        3 N whether 5 or 10 are allowed), the timeout, what a model looks at, the simulation, and
+        the task (reward, termination, goal, episode), because models learn the dynamics alone.
         """
         state = [
             (topic.topic, topic.type, field.name, field.joint, field.value, field.unit, field.angle)

@@ -65,7 +65,9 @@ def test_transitions_join_consecutive_ticks_without_gaps():
         t = tick.transition
         assert (t.session, t.sequence, t.step, t.episode) == (9, k, k, 1)
         assert t.next_stamp - t.stamp == PERIOD
-        assert t.state[0] == pytest.approx(0.1 * k) and t.next_state[0] == pytest.approx(0.1 * k + 0.1)
+        assert t.state[0] == pytest.approx(0.1 * k) and t.next_state[0] == pytest.approx(
+            0.1 * k + 0.1
+        )
         assert t.action == 1.0 and t.controller == "a"
 
 
@@ -111,7 +113,9 @@ def test_the_episode_is_cut_off_at_its_length_and_the_robot_reset():
     assert [t.reset for t in ticks] == [False] * 50 + [True]
     last = ticks[-1].transition
     assert last.truncated and not last.terminated and last.step == 49
-    assert ticks[-1].action == 0.0 and robot.tick().action == 0.0 and robot.tick().transition is None
+    assert (
+        ticks[-1].action == 0.0 and robot.tick().action == 0.0 and robot.tick().transition is None
+    )
     robot.loop.begin_episode()
     assert robot.tick().action == 1.0
     t = robot.tick().transition
@@ -121,7 +125,7 @@ def test_the_episode_is_cut_off_at_its_length_and_the_robot_reset():
 def test_a_state_out_of_its_range_terminates_the_episode():
     robot = Robot()
     robot.tick()
-    tick = robot.tick([4.5, 0, 0, 0])
+    tick = robot.tick([5.5, 0, 0, 0])
     assert tick.transition.terminated and tick.reset and robot.loop.episode == 2
     assert math.isfinite(robot.loop.last_return)
 
@@ -166,8 +170,11 @@ def test_a_switch_takes_effect_at_the_next_tick():
 
 @pytest.mark.parametrize(
     ("activate", "deactivate", "words"),
-    [(["zzz"], [], "no controller 'zzz'; there are a, b, hold"), (["a", "b"], [], "one controller"),
-     (["b"], ["hold"], "'hold' is not active; 'a' is")],
+    [
+        (["zzz"], [], "no controller 'zzz'; there are a, b, hold"),
+        (["a", "b"], [], "one controller"),
+        (["b"], ["hold"], "'hold' is not active; 'a' is"),
+    ],
 )
 def test_a_strict_switch_that_does_not_fit_changes_nothing(activate, deactivate, words):
     robot = Robot()
@@ -191,8 +198,17 @@ def test_the_standby_acts_until_the_active_controller_is_ready():
 
 
 def test_a_rate_limit_bounds_the_change_of_the_command():
-    fields = [{"name": "force", "joint": "slider_to_cart", "min": -5, "max": 5, "safe": 0, "unit": "N",
-               "max_rate": 25.0}]
+    fields = [
+        {
+            "name": "force",
+            "joint": "slider_to_cart",
+            "min": -5,
+            "max": 5,
+            "safe": 0,
+            "unit": "N",
+            "max_rate": 25.0,
+        }
+    ]
     safety = SafetyFilter(SPEC.with_overrides(action={"fields": fields}))
     action, last = [], np.zeros(1)
     for _ in range(7):

@@ -62,7 +62,7 @@ def test_the_steady_clock_never_wakes_before_the_deadline():
         assert clock.wait_until(deadline) == deadline <= clock.now()
 
 
-@pytest.mark.parametrize("late", [0, -10**9])
+@pytest.mark.parametrize("late", [0, -(10**9)])
 def test_a_deadline_that_has_passed_is_not_waited_for(late):
     deadline = time.monotonic_ns() + late
     assert SteadyClock().wait_until(deadline) == deadline

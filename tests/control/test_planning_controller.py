@@ -111,7 +111,13 @@ def test_plans_are_shown_with_their_states_only_when_wanted():
     tick(controller, 0, 1.0)
     tick(controller, 1, 1.0)
     assert plans[0].states is None
-    assert plans[1].time == 2 * PERIOD and plans[1].states[:, 0].tolist() == [2.0, 4.0, 7.0, 11.0, 16.0]
+    assert plans[1].time == 2 * PERIOD and plans[1].states[:, 0].tolist() == [
+        2.0,
+        4.0,
+        7.0,
+        11.0,
+        16.0,
+    ]
 
 
 def test_a_slow_planner_does_not_hold_up_a_tick_and_a_plan_of_before_a_break_is_thrown_away():

@@ -18,8 +18,21 @@ SPEC = load_spec("cartpole")
 def transition(sequence: int, session: int = 1, reward: float = 0.5) -> Transition:
     state = np.arange(4.0) + sequence
     return Transition(
-        session, sequence, 1, sequence, 10 * sequence, 10 * sequence + 10, state, np.array([0.5]),
-        np.array([7.0]), state + 1, reward, False, sequence % 2 == 1, "mppi", 3,
+        session,
+        sequence,
+        1,
+        sequence,
+        10 * sequence,
+        10 * sequence + 10,
+        state,
+        np.array([0.5]),
+        np.array([7.0]),
+        state + 1,
+        reward,
+        False,
+        sequence % 2 == 1,
+        "mppi",
+        3,
     )
 
 

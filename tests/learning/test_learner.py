@@ -24,10 +24,25 @@ def transitions(start: int, count: int, session: int = 1) -> list[Transition]:
     for k in range(start, start + count):
         state, action = rng.normal(size=4), rng.uniform(-5, 5, 1)
         change = np.array([state[2], state[3], action[0], action[0] - math.sin(state[1])]) * 0.04
-        result.append(Transition(
-            session, k, 1, k, k * PERIOD, (k + 1) * PERIOD, state, action, action, state + change,
-            0.0, False, False, "random", 0,
-        ))
+        result.append(
+            Transition(
+                session,
+                k,
+                1,
+                k,
+                k * PERIOD,
+                (k + 1) * PERIOD,
+                state,
+                action,
+                action,
+                state + change,
+                0.0,
+                False,
+                False,
+                "random",
+                0,
+            )
+        )
     return result
 
 
@@ -76,8 +91,12 @@ def test_lost_transitions_are_counted(tmp_path):
 def test_steps_of_another_length_are_stored_but_not_learned_from(tmp_path):
     it = learner(tmp_path)
     late = transitions(0, 3)
-    late[1] = Transition(*(getattr(late[1], f) if f != "next_stamp" else late[1].stamp + 2 * PERIOD
-                           for f in Transition.__slots__))
+    late[1] = Transition(
+        *(
+            getattr(late[1], f) if f != "next_stamp" else late[1].stamp + 2 * PERIOD
+            for f in Transition.__slots__
+        )
+    )
     it.add(late)
     assert len(it.store) == 3 and len(it.buffer) == 2
 

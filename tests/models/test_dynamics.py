@@ -52,8 +52,10 @@ def test_a_dimension_that_never_changes_does_not_blow_up():
     state[:, 2] = 0.7
     model.fit_normalizer(state, action, state.clone())
     loss = model.loss(*(x.expand(3, -1, -1) for x in (state, action, state)))
-    assert torch.isfinite(loss) and torch.isfinite(model.predict(
-        state.expand(3, -1, -1), action.expand(3, -1, -1))).all()
+    assert (
+        torch.isfinite(loss)
+        and torch.isfinite(model.predict(state.expand(3, -1, -1), action.expand(3, -1, -1))).all()
+    )
 
 
 def test_members_are_independent():

@@ -34,8 +34,9 @@ def box(m: int = 1) -> ActionSpace:
 
 
 def planners(m: int = 1, seed: int = 0) -> list[Planner]:
-    mppi = MPPIConfig(horizon=H * 0.1, samples=200, iterations=8, noise=0.4, correlation=0.5,
-                      temperature=0.3)
+    mppi = MPPIConfig(
+        horizon=H * 0.1, samples=200, iterations=8, noise=0.4, correlation=0.5, temperature=0.3
+    )
     shooting = RandomShootingConfig(horizon=H * 0.1, samples=4000, action_hold=H)
     return [MPPI(mppi, box(m), 0.1, seed), RandomShooting(shooting, box(m), 0.1, seed)]
 
@@ -106,8 +107,15 @@ def test_time_shifts_the_warm_start():
 
 
 @pytest.mark.parametrize(
-    "change", [{"noise": 0.1}, {"correlation": 0.9}, {"temperature": 5.0}, {"samples": 20},
-               {"iterations": 2}, {"horizon": 0.3}],
+    "change",
+    [
+        {"noise": 0.1},
+        {"correlation": 0.9},
+        {"temperature": 5.0},
+        {"samples": 20},
+        {"iterations": 2},
+        {"horizon": 0.3},
+    ],
 )
 def test_every_parameter_of_mppi_has_an_effect(change):
     base = dict(horizon=0.5, samples=200, iterations=1, noise=0.4, correlation=0.5, temperature=0.5)

@@ -29,7 +29,11 @@ def launch(*arguments: str, **kwargs) -> subprocess.Popen:
     """`ros2 launch mbrl bringup.launch.py` in a process group of its own."""
     return subprocess.Popen(
         ["ros2", "launch", "mbrl", "bringup.launch.py", *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, **kwargs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        **kwargs,
     )
 
 
@@ -53,9 +57,13 @@ class System:
             (Plan, "/mbrl_controller/plan", self.plans, 10),
             (ControllerStatus, "/mbrl_controller/status", self.status, 10),
         ):
-            store = into.append if into is not None else lambda m: self.commands.append(list(m.data))
+            store = (
+                into.append if into is not None else lambda m: self.commands.append(list(m.data))
+            )
             self.node.create_subscription(kind, topic, store, qos)
-        self._switch = self.node.create_client(SwitchController, "/mbrl_controller/switch_controller")
+        self._switch = self.node.create_client(
+            SwitchController, "/mbrl_controller/switch_controller"
+        )
         self._list = self.node.create_client(ListControllers, "/mbrl_controller/list_controllers")
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
@@ -95,10 +103,14 @@ class System:
 
     def switch(self, *activate: str, deactivate: tuple[str, ...] = (), strict: bool = True):
         """Calls switch_controller."""
-        return self.call(self._switch, SwitchController.Request(
-            activate_controllers=list(activate), deactivate_controllers=list(deactivate),
-            strictness=2 if strict else 1,
-        ))
+        return self.call(
+            self._switch,
+            SwitchController.Request(
+                activate_controllers=list(activate),
+                deactivate_controllers=list(deactivate),
+                strictness=2 if strict else 1,
+            ),
+        )
 
     def controllers(self) -> dict:
         """The answer of list_controllers, by name."""

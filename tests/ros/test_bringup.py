@@ -1,5 +1,6 @@
 """The whole system, launched as a user launches it. The tests share one launch and run in order."""
 
+import itertools
 import math
 import signal
 
@@ -32,14 +33,16 @@ def test_it_explores_learns_and_plans_with_what_it_learned(system):
 def test_transitions_are_numbered_without_gaps_and_follow_from_each_other(system):
     recent = system.wait_for_more(system.transitions, 20, "transitions")
     assert [t.sequence for t in system.transitions] == list(range(len(system.transitions)))
-    for a, b in zip(recent[:-1], recent[1:], strict=True):
+    for a, b in itertools.pairwise(recent):
         if a.episode == b.episode and ns(a.next_stamp) == ns(b.stamp):
             assert a.next_state == b.state
     assert all(abs(t.action[0]) <= 5.0 and math.isfinite(t.reward) for t in recent)
 
 
 def test_the_status_tells_people_and_programs_what_is_going_on(system):
-    system.wait_for(lambda: any(s.model_version > 1 for s in system.status), "a status with a model")
+    system.wait_for(
+        lambda: any(s.model_version > 1 for s in system.status), "a status with a model"
+    )
     last = system.status[-1]
     assert last.robot == "cartpole" and last.active_controller == "mppi" and last.rate > 0
     system.wait_for(lambda: any("| mppi |" in line for line in system.output), "a line for people")
@@ -51,7 +54,9 @@ def test_controllers_are_swapped_while_it_runs_without_a_tick_without_a_command(
         response = system.switch(name)
         assert response.ok and f"to '{name}'" in response.message
         system.wait_for(
-            lambda begin=begin, name=name: any(t.controller == name for t in system.transitions[begin:]),
+            lambda begin=begin, name=name: any(
+                t.controller == name for t in system.transitions[begin:]
+            ),
             f"a transition of {name}",
         )
         during = system.transitions[begin:]
@@ -86,7 +91,9 @@ def test_kill_9_of_the_controller_begins_a_new_session(system):
     session = system.transitions[-1].session
     sequences = [t.sequence for t in system.transitions if t.session == session]
     assert sequences == list(range(len(sequences)))
-    system.wait_for(lambda: system.transitions[-1].model_version > 0, "planning with the model again")
+    system.wait_for(
+        lambda: system.transitions[-1].model_version > 0, "planning with the model again"
+    )
 
 
 def test_the_end_by_sigterm_is_clean_and_leaves_the_robot_safe(system):
@@ -106,5 +113,6 @@ def test_the_store_has_every_transition_once(system):
     assert len(published) == 2
     for session, sequences in published.items():
         assert stored[session] == list(range(len(stored[session])))
-        # The newest of a process that is killed may not have reached the learner, or not yet the watcher.
+        # The newest of a process that is killed may not have reached the learner, or not yet the
+        # watcher.
         assert abs(len(stored[session]) - len(sequences)) <= 5

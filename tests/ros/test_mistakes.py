@@ -12,7 +12,10 @@ CARTPOLE = load_spec("cartpole").path.read_text()
 def bringup(*arguments: str) -> tuple[int, str]:
     done = subprocess.run(
         ["ros2", "launch", "mbrl", "bringup.launch.py", *arguments],
-        capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -61,7 +61,7 @@ def test_the_cart_pole_is_described_by_its_file(cartpole_path: Path) -> None:
     assert spec.action_max_rate.tolist() == [math.inf]
     assert spec.dt == 0.04
     assert [term.term for term in spec.reward_terms] == ["cos", "square", "beyond", *["square"] * 2]
-    assert [(r.of, r.min, r.max) for r in spec.termination] == [("x", -4.0, 4.0)]
+    assert [(r.of, r.min, r.max) for r in spec.termination] == [("x", -5.0, 5.0)]
     assert spec.goal is not None and spec.goal.hold_time == 5.0
     assert spec.episode.reset_service == "/reset"
     assert spec.sim is not None and spec.sim.initial == {"cart_to_pole": 3.14159265}

@@ -45,8 +45,8 @@ def test_the_reward_of_the_cart_pole_is_its_formula() -> None:
     x, theta, _, theta_dot = np.moveaxis(state, -1, 0)
     expected = (
         np.cos(theta)
-        - 0.1 * x**2
-        - 5.0 * np.maximum(0.0, np.abs(x) - 2.0)
+        - 0.03 * x**2
+        - 5.0 * np.maximum(0.0, np.abs(x) - 3.0)
         - 0.005 * theta_dot**2
         - 0.001 * action[..., 0] ** 2
     )
@@ -155,7 +155,7 @@ def test_the_reward_can_be_differentiated() -> None:
 
 
 def test_an_episode_ends_outside_the_range_and_not_on_its_edge() -> None:
-    x = torch.tensor([-4.1, -4.0, 0.0, 4.0, 4.1])
+    x = torch.tensor([-5.1, -5.0, 0.0, 5.0, 5.1])
     state = torch.stack([x, *[torch.zeros(5)] * 3], dim=-1)
     assert termination_function(SPEC)(state).tolist() == [True, False, False, False, True]
     assert termination_function(SPEC)(state[0]).item() is True

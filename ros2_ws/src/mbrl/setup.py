@@ -1,4 +1,6 @@
-"""The ament package: the repository's `mbrl_node`, `sim`, `launch` and `config` (links beside this file)."""
+"""The ament package: the repository's `mbrl_node`, `sim`, `launch` and `config` (links beside this
+file)."""
+
 from glob import glob
 
 from setuptools import find_packages, setup
