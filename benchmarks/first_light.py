@@ -81,6 +81,7 @@ def run(seed: int, limit: float, arguments: list[str]) -> Row:
         "rate_hz": ticks / elapsed if elapsed else math.nan,
         "deadline_misses": last.deadline_misses,
         "late_plans": last.late_plans,
+        "lateness_ms": 1e3 * statistics.median(s.lateness_max for _, s in seen),
         "retrains": last.model_version,
         "plan_ms": 1e3
         * statistics.median(

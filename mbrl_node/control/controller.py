@@ -66,11 +66,12 @@ class Hold(Controller):
 
 
 class RandomActions(Controller):
-    """Explores: actions from U(a), each held for `hold` ticks so that the robot moves."""
+    """Explores: actions from U(a), each held for `hold` s so that the robot moves."""
 
-    def __init__(self, name: str, spec: RobotSpec, hold: int = 4, seed: int = 0) -> None:
+    def __init__(self, name: str, spec: RobotSpec, hold: float = 0.24, seed: int = 0) -> None:
         super().__init__(name)
-        self._low, self._high, self._hold = spec.action_min, spec.action_max, hold
+        self._low, self._high = spec.action_min, spec.action_max
+        self._hold = max(1, round(hold / spec.dt))
         self._rng = np.random.default_rng(seed)
         self._left, self._action = 0, spec.action_safe
 

@@ -6,6 +6,7 @@ This is the whole control logic, without clocks, threads or ROS: the caller says
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,13 +21,14 @@ from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.terms import goal_function, reward_function, termination_function
 
 Array = NDArray[np.float64]
+RESETTING = "the robot is being reset"
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
     """What came of a tick."""
 
-    action: Array  # to be sent, [m]
+    action: Array  # the last that was sent, [m]
     transition: Transition | None = None
     reset: bool = False  # the episode ended: the robot is to be reset, then `begin_episode` called
     events: list[str] = field(default_factory=list)
@@ -59,7 +61,7 @@ class ControlLoop:
         self._started: int | None = None  # robot time of the first tick
         self._episode_start: int | None = None
         self._goal_since: int | None = None
-        self._resetting = False
+        self.resetting = False
         self._sequence = 0
         self.episode, self.step = 1, 0
         self.episode_return, self.last_return = 0.0, math.nan
@@ -82,49 +84,61 @@ class ControlLoop:
 
     def begin_episode(self) -> None:
         """The robot was reset; the next observation is the first of a new episode."""
-        self._resetting = False
+        self.resetting = False
 
-    def tick(self, observation: Observation | None, problem: str = "") -> Tick:
+    def tick(
+        self,
+        observation: Observation | None,
+        problem: str = "",
+        send: Callable[[Array], None] = lambda action: None,
+    ) -> Tick:
         """Decides what the robot is sent now.
 
         Args:
             observation: None when there is none that may be used.
             problem: why there is none.
+            send: called with the command as soon as it is known, before the bookkeeping; a second
+                time, with the safe command, when that finds that the episode is over.
         """
         if observation is None:
-            return self._safe(problem)
+            return self._safe(problem, send)
         if self._started is None or observation.time < self._started:
             self._started = observation.time  # first tick, or the clock was set back
             self._episode_start, self._goal_since, self._sent = None, None, None
         self.robot_time = (observation.time - self._started) * 1e-9
-        if self._resetting:
-            return self._safe("the robot is being reset")
+        if self.resetting:
+            return self._safe(RESETTING, send)
         if self._episode_start is None:
             self._episode_start = observation.time
+        sent = self._act(observation, send)
         events = self._watch_goal(observation)
         transition = self._complete(observation)
-        reset = False
+        self._sent = sent
         if transition is not None and (transition.terminated or transition.truncated):
             events.append(self._end_episode(observation, transition))
-            reset = self._resetting
-            if reset:
-                return Tick(self._safe("the robot is being reset").action, transition, True, events)
+            if self.resetting:
+                action = self._safe(RESETTING, send).action
+                return Tick(action, transition, True, events)
+        return Tick(sent.action, transition, False, events)
+
+    def _act(self, observation: Observation, send: Callable[[Array], None]) -> _Sent:
         requested = self._manager.update(observation, self.last_action)
         action, refused = self._safety(requested, self.last_action)
-        acting = self._manager.acting
-        self.safe_reason = self._manager.failure or (f"{acting.name}: {refused}" if refused else "")
-        self._sent = _Sent(observation, action, requested, acting.name, acting.model_version)
+        send(action)
         self.last_action = action
         self._manager.commanded(observation, action)
-        return Tick(action, transition, False, events)
+        acting = self._manager.acting
+        self.safe_reason = self._manager.failure or (f"{acting.name}: {refused}" if refused else "")
+        return _Sent(observation, action, requested, acting.name, acting.model_version)
 
-    def _safe(self, reason: str) -> Tick:
+    def _safe(self, reason: str, send: Callable[[Array], None]) -> Tick:
         self.safe_reason = reason
         if self._sent is not None:
             self._sent = None
             self._manager.restart()
         self._goal_since, self.held_time = None, 0.0
         self.last_action, _ = self._safety(self._spec.action_safe, self.last_action)
+        send(self.last_action)
         return Tick(self.last_action)
 
     def _complete(self, now: Observation) -> Transition | None:
@@ -166,13 +180,8 @@ class ControlLoop:
         )
         self.last_return, self.episode_return = self.episode_return, 0.0
         self.episode, self.step = self.episode + 1, 0
-        self._episode_start = None
-        self._sent = None
-        self._manager.restart()
-        if self._spec.episode.reset_service is not None:
-            self._resetting = True
-        else:
-            self._episode_start = now.time
+        self.resetting = self._spec.episode.reset_service is not None
+        self._episode_start = None if self.resetting else now.time
         return event
 
     def _watch_goal(self, now: Observation) -> list[str]:

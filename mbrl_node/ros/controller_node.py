@@ -107,6 +107,7 @@ class ControllerNode(Node):
             else None
         )
         self._reset_pending = threading.Event()
+        self._reset_again_at = math.inf  # time.monotonic at which an answer is no longer expected
         self._not_before = 0  # robot time of the last reset, ns
         self._model_lock = threading.Lock()
         self._model_version, self._held_out_error = 0, math.nan
@@ -188,10 +189,9 @@ class ControllerNode(Node):
     def _tick(self) -> None:
         state = self._reader.read(self._not_before)
         if isinstance(state, str):
-            tick = self._loop.tick(None, state)
+            tick = self._loop.tick(None, state, self._send)
         else:
-            tick = self._loop.tick(Observation(self._robot_time(), *state))
-        self._send(tick.action)
+            tick = self._loop.tick(Observation(self._robot_time(), *state), send=self._send)
         self._ticks += 1
         if tick.transition is not None:
             self._transitions.publish(transition_to_msg(tick.transition, self._spec))
@@ -199,7 +199,8 @@ class ControllerNode(Node):
             self.get_logger().info(event)
         if tick.reset:
             self._reset_pending.set()
-        if self._reset_pending.is_set() and self._reset is not None:
+        unanswered = self._loop.resetting and time.monotonic() > self._reset_again_at
+        if self._reset_pending.is_set() or unanswered:
             self._ask_for_reset()
         if self._loop.safe_reason != self._refusals:
             self._refusals = self._loop.safe_reason
@@ -216,6 +217,7 @@ class ControllerNode(Node):
             )
             return
         self._reset_pending.clear()
+        self._reset_again_at = time.monotonic() + 5.0
         self._reset.call_async(Trigger.Request()).add_done_callback(self._on_reset)
 
     def _leave_safe(self) -> None:

@@ -75,7 +75,7 @@ class LearnerNode(Node):
     def _train(self, stop: threading.Event) -> None:
         """Retrains whenever there is something new. Only this thread yields to everyone else, so
         that storing and stopping stay prompt."""
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # 0: this thread
         next_update = 0.0
         while not stop.is_set():
             now = time.monotonic()
