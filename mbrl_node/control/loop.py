@@ -59,6 +59,7 @@ class ControlLoop:
         self._sent: _Sent | None = None
         self.last_action = spec.action_safe  # what the robot was sent last, [m]
         self._started: int | None = None  # robot time of the first tick
+        self._last_time = 0  # of the last tick
         self._episode_start: int | None = None
         self._goal_since: int | None = None
         self.resetting = False
@@ -102,9 +103,10 @@ class ControlLoop:
         """
         if observation is None:
             return self._safe(problem, send)
-        if self._started is None or observation.time < self._started:
+        if self._started is None or observation.time < self._last_time:
             self._started = observation.time  # first tick, or the clock was set back
             self._episode_start, self._goal_since, self._sent = None, None, None
+        self._last_time = observation.time
         self.robot_time = (observation.time - self._started) * 1e-9
         if self.resetting:
             return self._safe(RESETTING, send)

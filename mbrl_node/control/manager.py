@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Sequence
 
-from mbrl_node.control.controller import Array, Controller, Observation
+import numpy as np
 
-log = logging.getLogger(__name__)
+from mbrl_node.control.controller import Array, Controller, Observation
 
 
 class SwitchError(Exception):
@@ -84,7 +83,7 @@ class ControllerManager:
                 if chosen is not self.acting:
                     chosen.activate()
                     self.acting = chosen
-                return chosen.update(observation, last_action)
+                return np.asarray(chosen.update(observation, last_action), dtype=np.float64)
             except Exception as error:
                 self.failure = f"{chosen.name}: {type(error).__name__}: {error}"
                 return self._resting.update(observation, last_action)

@@ -38,6 +38,11 @@ class DynamicsModel(nn.Module):
     Shapes: E members, B states, n state fields, m action fields.
     """
 
+    _linear: Tensor
+    _angles: Tensor
+    _wrapped: Tensor
+    _known_mean: Tensor
+    _known_std: Tensor
     input_mean: Tensor
     input_std: Tensor
     delta_mean: Tensor
@@ -49,14 +54,18 @@ class DynamicsModel(nn.Module):
         self.spec_hash, self.inputs = spec.hash, spec.model_inputs
         angle = torch.as_tensor(spec.angle_mask)
         seen = torch.tensor([name in spec.model_inputs for name in spec.state_names])
-        # Columns rather than masks: gathering by index costs one kernel.
-        self._linear = torch.nonzero(seen & ~angle).flatten()
-        self._angles = torch.nonzero(angle & seen).flatten()
-        self._wrapped = torch.nonzero(angle).flatten()
         low, high = torch.as_tensor(spec.action_min), torch.as_tensor(spec.action_max)
-        turns = torch.ones(2 * len(self._angles))  # sines and cosines
-        self._known_mean = torch.cat((0 * turns, ((low + high) / 2).float()))
-        self._known_std = torch.cat((turns, ((high - low) / 2).float()))
+        turns = torch.ones(2 * int((angle & seen).sum()))  # sines and cosines
+        constants = {
+            # Columns rather than masks: gathering by index costs one kernel.
+            "_linear": torch.nonzero(seen & ~angle).flatten(),
+            "_angles": torch.nonzero(seen & angle).flatten(),
+            "_wrapped": torch.nonzero(angle).flatten(),
+            "_known_mean": torch.cat((0 * turns, ((low + high) / 2).float())),
+            "_known_std": torch.cat((turns, ((high - low) / 2).float())),
+        }
+        for name, value in constants.items():
+            self.register_buffer(name, value, persistent=False)
         inputs = len(self._linear) + len(self._known_mean)
         self.net = GaussianEnsemble(self.config.members, inputs, spec.state_dim, self.config.hidden)
         self.register_buffer("input_mean", torch.zeros(inputs))

@@ -94,7 +94,7 @@ class StateReader:
             age = (now - min(reading.stamp, reading.received)) * 1e-9
             if not 0.0 <= age <= topic.timeout:
                 return f"the state on {topic.topic} is {age:.2f} s old"
-            if reading.stamp <= not_before:
+            if reading.stamp <= not_before <= now:  # not when the clock was set back since
                 return f"no message on {topic.topic} since the reset"
             stamp = min(stamp, reading.stamp)
             values += reading.values

@@ -38,7 +38,7 @@ class Constant(Controller):
     def update(self, observation, last_action):
         if self.error:
             raise self.error
-        return np.atleast_1d(np.array(self.value, dtype=float))
+        return None if self.value is None else np.atleast_1d(np.array(self.value, dtype=float))
 
     def commanded(self, observation, action):
         self.sent.append(float(action[0]))
@@ -79,7 +79,7 @@ def test_what_was_sent_is_logged_beside_what_was_asked_for():
     assert t.action == 5.0 and t.action_requested == 99.0 and robot.a.sent == [5.0, 5.0]
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, [1.0, 2.0], []])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, [1.0, 2.0], [], None])
 def test_an_action_that_cannot_be_sent_becomes_the_safe_command(bad):
     robot = Robot()
     robot.tick()
@@ -154,9 +154,10 @@ def test_a_clock_that_is_set_back_starts_afresh():
     robot = Robot()
     for _ in range(5):
         robot.tick()
-    robot.time = 0
-    assert robot.tick().transition is None and robot.loop.robot_time == 0.0
-    assert robot.tick().transition is not None
+    for time in (13 * PERIOD, 0):  # after the first tick of before, and before it
+        robot.time = time
+        assert robot.tick().transition is None and robot.loop.robot_time == 0.0
+        assert robot.tick().transition is not None
 
 
 def test_a_switch_takes_effect_at_the_next_tick():

@@ -58,6 +58,25 @@ def test_a_dimension_that_never_changes_does_not_blow_up():
     )
 
 
+def test_early_data_does_not_put_the_rest_of_a_known_range_far_away():
+    model = DynamicsModel(SPEC, SMALL)
+    state, action = random_batch(32)
+    state[:, THETA] = math.pi + 0.01 * state[:, THETA]
+    model.fit_normalizer(state, 0.1 * action, state + 0.01)
+    sine, cosine, force = (model.input_std[-3], model.input_std[-2], model.input_std[-1])
+    assert (sine, cosine, force) == (1.0, 1.0, 5.0)
+
+
+def test_a_field_that_the_model_does_not_look_at_changes_no_prediction():
+    model = DynamicsModel(SPEC, SMALL)
+    state, action = (x.expand(3, -1, -1) for x in random_batch(8))
+    moved = state.clone()
+    moved[..., 0] += 100.0
+    torch.testing.assert_close(
+        model.predict(state, action)[..., 1:], model.predict(moved, action)[..., 1:]
+    )
+
+
 def test_members_are_independent():
     model = DynamicsModel(SPEC, SMALL)
     state, action = (x.expand(3, -1, -1) for x in random_batch(8))
@@ -90,6 +109,10 @@ def test_checkpoints_that_cannot_be_used_are_refused_by_name(tmp_path):
     save_checkpoint(model, path, {})
     with pytest.raises(CheckpointError, match=r"m\.safetensors: was learned for another robot"):
         load_checkpoint(path, SPEC.with_overrides(rate=50.0))
+    fields = SPEC.model_dump()["state"]
+    fields[0]["fields"][0]["model_input"] = True
+    with pytest.raises(CheckpointError, match=r"was learned from \["):
+        load_checkpoint(path, SPEC.with_overrides(state=fields))
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match=r"m\.safetensors: cannot be read"):
         load_checkpoint(path, SPEC)

@@ -96,6 +96,15 @@ def test_kill_9_of_the_controller_begins_a_new_session(system):
     )
 
 
+def test_kill_9_of_the_simulator_is_survived(system):
+    system.kill("sim")
+    system.wait_for(lambda: ns(system.transitions[-1].stamp) < 2 * 10**9, "time beginning again")
+    recent = system.wait_for_more(system.transitions, 10, "transitions in the new time")
+    assert all(ns(t.next_stamp) > ns(t.stamp) for t in recent)
+    sequences = [t.sequence for t in system.transitions if t.session == recent[-1].session]
+    assert sequences == list(range(len(sequences)))
+
+
 def test_the_end_by_sigterm_is_clean_and_leaves_the_robot_safe(system):
     system.wait_for_more(system.transitions, 5, "transitions")
     assert system.stop(signal.SIGTERM) == 0
