@@ -20,7 +20,7 @@ class ModelConfig(BaseModel):
 
     members: int = Field(5, ge=1, description="networks in the ensemble")
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (128, 128), description="width of each hidden layer"
+        (96, 96), description="width of each hidden layer"
     )
 
 

@@ -16,7 +16,7 @@ class MPPIConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     horizon: float = Field(1.2, gt=0, description="how far ahead it plans, s")
-    samples: int = Field(150, ge=1, description="action sequences an iteration")
+    samples: int = Field(120, ge=1, description="action sequences an iteration")
     iterations: int = Field(1, ge=1, description="times the mean is improved in a plan")
     noise: float = Field(
         0.6,

@@ -1,0 +1,23 @@
+"""config/mbrl.yaml shows the defaults, all of them and as they are."""
+
+from pathlib import Path
+
+import yaml
+
+from mbrl_node.learning import LearnerConfig, TrainerConfig
+from mbrl_node.models import ModelConfig
+from mbrl_node.planning import MPPIConfig, RandomShootingConfig
+
+
+def test_the_parameter_file_is_the_defaults():
+    path = Path(__file__).parents[1] / "config" / "mbrl.yaml"
+    shown = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
+    assert shown.pop("risk") == 0.3
+    kinds = {
+        "mppi": MPPIConfig,
+        "random_shooting": RandomShootingConfig,
+        "learner": LearnerConfig,
+        "trainer": TrainerConfig,
+        "model": ModelConfig,
+    }
+    assert shown == {name: kind().model_dump(mode="json") for name, kind in kinds.items()}
