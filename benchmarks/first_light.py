@@ -30,7 +30,7 @@ def run(seed: int, limit: float, arguments: list[str]) -> Row:
     """One launch: until it is solved, or for `limit` s of robot time."""
     domain = 1 + (os.getpid() + seed) % 100
     context = Context()
-    rclpy.init(context=context, domain_id=domain)
+    rclpy.init(args=[], context=context, domain_id=domain)
     node = rclpy.create_node("first_light", context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
