@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mbrl_node.models.ensemble import GaussianEnsemble
 from mbrl_node.spec import RobotSpec
+from mbrl_node.spec.terms import wrap
 
 
 class ModelConfig(BaseModel):
@@ -22,11 +23,6 @@ class ModelConfig(BaseModel):
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (96, 96), description="width of each hidden layer"
     )
-
-
-def wrap_angle(angle: Tensor) -> Tensor:
-    """The same angle in [-pi, pi)."""
-    return torch.remainder(angle + torch.pi, 2 * torch.pi) - torch.pi
 
 
 class DynamicsModel(nn.Module):
@@ -79,7 +75,7 @@ class DynamicsModel(nn.Module):
 
     def _delta(self, state: Tensor, next_state: Tensor) -> Tensor:
         delta = next_state - state
-        delta[..., self._wrapped] = wrap_angle(delta[..., self._wrapped])
+        delta[..., self._wrapped] = wrap(delta[..., self._wrapped])
         return delta
 
     def fit_normalizer(self, state: Tensor, action: Tensor, next_state: Tensor) -> None:
