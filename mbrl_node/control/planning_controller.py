@@ -133,23 +133,26 @@ class PlanningController(Controller):
                 self._serve(request)
 
     def _serve(self, request: tuple[Observation, Array, int]) -> None:
-        plan: TimedPlan | None = None
+        made: tuple[TimedPlan, Rollout, torch.Tensor] | None = None
         failure: Exception | None = None
         try:
-            plan = self._make_plan(*request)
+            made = self._make_plan(*request)
         except Exception as error:  # a failing planner must not end the thread; update() raises it
             failure = error
         with self._wake:
             if request[2] != self._epoch:
                 return
             self._failure = failure
-            if plan is not None:
-                self._plan = plan
-        if plan is not None:
-            self._show(plan, request)
+            if made is not None:
+                self._plan = made[0]
+        if made is not None:
+            self._show(*made)
 
     @torch.no_grad()
-    def _make_plan(self, observation: Observation, action: Array, epoch: int) -> TimedPlan:
+    def _make_plan(
+        self, observation: Observation, action: Array, epoch: int
+    ) -> tuple[TimedPlan, Rollout, torch.Tensor]:
+        """The plan, the model that it was made with, and the state that it starts from, [n]."""
         begin = time.perf_counter()
         if self._model is None:
             raise PlanningError(f"{self.name} {self.not_ready}")
@@ -161,23 +164,17 @@ class PlanningController(Controller):
         else:
             self._planner.shift(round((at - self._planned_for) / self._period))
         self._planned_for = at
-        start = self._predict(rollout, observation, action)
-        actions = self._planner.plan(rollout, start)
-        values = actions.cpu().numpy().astype(np.float64)
-        return TimedPlan(at, values, version, time.perf_counter() - begin)
-
-    def _predict(self, rollout: Rollout, observation: Observation, action: Array) -> torch.Tensor:
-        """The state in which the plan starts, [n]."""
         state, sent = (
             torch.as_tensor(x, dtype=torch.float32, device=rollout.device)
             for x in (observation.state, action)
         )
-        return rollout.trajectory(state, sent[None])[0][1]
+        start = rollout.trajectory(state, sent[None])[0][1]
+        actions = self._planner.plan(rollout, start)
+        values = actions.cpu().numpy().astype(np.float64)
+        return TimedPlan(at, values, version, time.perf_counter() - begin), rollout, start
 
-    def _show(self, plan: TimedPlan, request: tuple[Observation, Array, int]) -> None:
-        if self._model is not None and self._wants_states():
-            rollout, _ = self._model
-            start = self._predict(rollout, request[0], request[1])
+    def _show(self, plan: TimedPlan, rollout: Rollout, start: torch.Tensor) -> None:
+        if self._wants_states():
             actions = torch.as_tensor(plan.actions, dtype=torch.float32, device=rollout.device)
             states, total = rollout.trajectory(start, actions)
             values = states.cpu().numpy().astype(np.float64)
