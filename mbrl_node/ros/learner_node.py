@@ -86,8 +86,10 @@ class LearnerNode(Node):
             try:
                 if self._learner.update(stop.is_set):
                     self._offer()
-            except (FloatingPointError, OSError) as error:
-                self.get_logger().error(f"update given up: {error}", throttle_duration_sec=5.0)
+            except Exception as error:  # the next update may work; without it learning would end
+                self.get_logger().error(
+                    f"update given up: {type(error).__name__}: {error}", throttle_duration_sec=5.0
+                )
 
     def _store(self) -> None:
         while not self._received.empty():
