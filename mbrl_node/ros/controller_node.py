@@ -28,7 +28,6 @@ from mbrl_node.control import (
     Pacer,
     PlanningController,
     RandomActions,
-    SafetyFilter,
     SteadyClock,
     SwitchError,
     TimedPlan,
@@ -117,7 +116,8 @@ class ControllerNode(Node):
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
         if run_dir:
             self._load_newest(
-                Path(run_dir), required=not self._learn and first in ("mppi", "random_shooting")
+                Path(run_dir),
+                required=not self._learn and isinstance(self._manager.active, PlanningController),
             )
 
     def _make_planning_controllers(self, seed: int) -> list[PlanningController]:
@@ -223,11 +223,9 @@ class ControllerNode(Node):
     def _leave_safe(self) -> None:
         """Takes the command to the safe one within the rate limits, and waits until it has
         arrived."""
-        safety, last = SafetyFilter(self._spec), self._loop.last_action
         for _ in range(round(1.0 / self._spec.dt)):
-            last, _ = safety(self._spec.action_safe, last)
-            self._send(last)
-            if np.allclose(last, self._spec.action_safe):
+            action = self._loop.tick(None, "the node is ending", self._send).action
+            if np.allclose(action, self._spec.action_safe):
                 break
             time.sleep(self._spec.dt)
         self._commands.wait_for_all_acked(Duration(seconds=0.3))
