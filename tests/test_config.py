@@ -6,16 +6,16 @@ import yaml
 
 from mbrl_node.learning import LearnerConfig, TrainerConfig
 from mbrl_node.models import ModelConfig
-from mbrl_node.planning import MPPIConfig, RandomShootingConfig
+from mbrl_node.planning import MPPIConfig, RandomShootingConfig, RolloutConfig
 
 
 def test_the_parameter_file_is_the_defaults():
     path = Path(__file__).parents[1] / "config" / "mbrl.yaml"
     shown = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
-    assert shown.pop("risk") == 0.3
     kinds = {
         "mppi": MPPIConfig,
         "random_shooting": RandomShootingConfig,
+        "rollout": RolloutConfig,
         "learner": LearnerConfig,
         "trainer": TrainerConfig,
         "model": ModelConfig,

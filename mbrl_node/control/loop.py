@@ -149,7 +149,8 @@ class ControlLoop:
         if sent is None:
             return None
         next_state = torch.as_tensor(now.state)
-        reward = float(self._reward(next_state, torch.as_tensor(sent.action)))
+        state, action = torch.as_tensor(sent.observation.state), torch.as_tensor(sent.action)
+        reward = float(self._reward(state, action, next_state))
         terminated = bool(self._terminated(next_state))
         length = self._spec.episode.length
         transition = Transition(

@@ -29,6 +29,14 @@ class TimedPlan:
     predicted_return: float = math.nan
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    observation: Observation
+    action: Array  # sent at that observation, [m]
+    past: list[tuple[Array, Array]]  # states and actions before, oldest first
+    epoch: int
+
+
 class PlanningController(Controller):
     """Executes the newest plan and has the next one made in the background.
 
@@ -64,7 +72,10 @@ class PlanningController(Controller):
         self._planned_epoch = 0
         self.late_plans = 0
         self._wake = threading.Condition()
-        self._request: tuple[Observation, Array, int] | None = None
+        self._past: list[
+            tuple[Array, Array]
+        ] = []  # states and actions that the model looks back at
+        self._request: _Request | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
         if background:
@@ -82,7 +93,7 @@ class PlanningController(Controller):
     def activate(self) -> None:
         with self._wake:
             self._epoch += 1
-            self._plan, self._request, self._failure = None, None, None
+            self._plan, self._request, self._failure, self._past = None, None, None, []
 
     def close(self) -> None:
         with self._wake:
@@ -113,9 +124,13 @@ class PlanningController(Controller):
 
     def commanded(self, observation: Observation, action: Array) -> None:
         with self._wake:
-            request = (observation, action, self._epoch)
+            request = _Request(observation, action, self._past, self._epoch)
             self._request = request
             self._wake.notify()
+        if self._model is not None:
+            look_back = self._model[0].history - 1
+            past = [*self._past, (observation.state, action)]
+            self._past = past[len(past) - look_back :] if look_back else []
         if self._thread is None:
             self._serve(request)
 
@@ -132,15 +147,15 @@ class PlanningController(Controller):
             if request is not None:
                 self._serve(request)
 
-    def _serve(self, request: tuple[Observation, Array, int]) -> None:
+    def _serve(self, request: _Request) -> None:
         made: tuple[TimedPlan, Rollout, torch.Tensor] | None = None
         failure: Exception | None = None
         try:
-            made = self._make_plan(*request)
+            made = self._make_plan(request)
         except Exception as error:  # a failing planner must not end the thread; update() raises it
             failure = error
         with self._wake:
-            if request[2] != self._epoch:
+            if request.epoch != self._epoch:
                 return
             self._failure = failure
             if made is not None:
@@ -149,28 +164,29 @@ class PlanningController(Controller):
             self._show(*made)
 
     @torch.no_grad()
-    def _make_plan(
-        self, observation: Observation, action: Array, epoch: int
-    ) -> tuple[TimedPlan, Rollout, torch.Tensor]:
-        """The plan, the model that it was made with, and the state that it starts from, [n]."""
+    def _make_plan(self, request: _Request) -> tuple[TimedPlan, Rollout, torch.Tensor]:
+        """The plan, the model that it was made with, and the model state it starts from, [x]."""
         begin = time.perf_counter()
         if self._model is None:
             raise PlanningError(f"{self.name} {self.not_ready}")
         rollout, version = self._model
-        at = observation.time + self._period
-        if epoch != self._planned_epoch:
+        at = request.observation.time + self._period
+        if request.epoch != self._planned_epoch:
             self._planner.reset()
-            self._planned_epoch = epoch
+            self._planned_epoch = request.epoch
         else:
             self._planner.shift(round((at - self._planned_for) / self._period))
         self._planned_for = at
-        state, sent = (
-            torch.as_tensor(x, dtype=torch.float32, device=rollout.device)
-            for x in (observation.state, action)
+        past_states, past_actions = [s for s, _ in request.past], [a for _, a in request.past]
+        states, actions = (
+            torch.as_tensor(np.stack(x), dtype=torch.float32, device=rollout.device)
+            for x in ([*past_states, request.observation.state], [*past_actions, request.action])
         )
-        start = rollout.trajectory(state, sent[None])[0][1]
-        actions = self._planner.plan(rollout, start)
-        values = actions.cpu().numpy().astype(np.float64)
+        sent = actions[-1]
+        now = rollout.model_state(states, actions[:-1])
+        start = rollout.step(now, sent)
+        plan = self._planner.plan(rollout, start, sent)
+        values = plan.cpu().numpy().astype(np.float64)
         return TimedPlan(at, values, version, time.perf_counter() - begin), rollout, start
 
     def _show(self, plan: TimedPlan, rollout: Rollout, start: torch.Tensor) -> None:

@@ -1,7 +1,7 @@
 """Transitions and where they are kept."""
 
-from mbrl_node.data.buffer import ReplayBuffer
+from mbrl_node.data.buffer import Batch, ReplayBuffer
 from mbrl_node.data.store import StoreError, TransitionStore
 from mbrl_node.data.transition import Transition
 
-__all__ = ["ReplayBuffer", "StoreError", "Transition", "TransitionStore"]
+__all__ = ["Batch", "ReplayBuffer", "StoreError", "Transition", "TransitionStore"]

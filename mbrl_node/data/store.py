@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mbrl_node.data.transition import Transition
-from mbrl_node.spec import RobotSpec
+from mbrl_node.spec.system import System
 
 SCHEMA_VERSION = 1
 _TABLES = (
@@ -48,7 +48,7 @@ class TransitionStore:
         StoreError: not a database, of another robot, or of a newer version of this program.
     """
 
-    def __init__(self, path: Path, spec: RobotSpec) -> None:
+    def __init__(self, path: Path, spec: System) -> None:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ class TransitionStore:
                 f"'{spec.name}'; choose another run_dir"
             )
 
-    def _create(self, spec: RobotSpec) -> None:
+    def _create(self, spec: System) -> None:
         self._db.execute("BEGIN IMMEDIATE")
         for table in _TABLES:
             self._db.execute(table)

@@ -1,6 +1,14 @@
-"""Fitting models to what the robot did."""
+"""Learning: fitting models to data, and the learner that keeps a run."""
 
 from mbrl_node.learning.learner import Learner, LearnerConfig, Update
-from mbrl_node.learning.trainer import Trainer, TrainerConfig
+from mbrl_node.learning.trainer import Trainer, TrainerConfig, TrainReport, trajectory_weights
 
-__all__ = ["Learner", "LearnerConfig", "Trainer", "TrainerConfig", "Update"]
+__all__ = [
+    "Learner",
+    "LearnerConfig",
+    "TrainReport",
+    "Trainer",
+    "TrainerConfig",
+    "Update",
+    "trajectory_weights",
+]

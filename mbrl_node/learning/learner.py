@@ -1,11 +1,13 @@
 """The learner: keeps what the robot did, retrains the model on it and writes versioned checkpoints.
 
-A run lives in one folder: `transitions.db` (SQLite) and `models/v000001.safetensors`, … A learner
-that is started on a folder goes on where the one before it stopped, however that ended.
+A run lives in one folder: `transitions.db` (SQLite), `models/v000001.safetensors`, … and
+`updates.jsonl`, a line for each version there ever was. A learner that is started on a folder goes
+on where the one before it stopped, however that ended.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import time
@@ -18,9 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mbrl_node.data import ReplayBuffer, Transition, TransitionStore
 from mbrl_node.learning.trainer import Trainer, TrainerConfig
-from mbrl_node.models import DynamicsModel, ModelConfig, newest_checkpoint, save_checkpoint
+from mbrl_node.models import ModelConfig, WorldModel, newest_checkpoint, save_checkpoint
 from mbrl_node.models.checkpoint import checkpoint_path, checkpoints
-from mbrl_node.spec import RobotSpec
+from mbrl_node.spec.system import System
+from mbrl_node.spec.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +37,9 @@ class LearnerConfig(BaseModel):
 
     min_transitions: int = Field(20, ge=1, description="transitions before the first update")
     gradient_steps: int = Field(80, ge=1, description="gradient steps an update")
+    refit: bool = Field(
+        False, description="each update trains a new model until its validation loss stops falling"
+    )
     period: float = Field(
         0.2, ge=0, description="least time from one update's start to the next, s"
     )
@@ -49,6 +55,7 @@ class Update:
     gradient_steps: int
     train_time: float
     held_out_error: float
+    held_out_loss: float
 
 
 class Learner:
@@ -65,7 +72,8 @@ class Learner:
 
     def __init__(
         self,
-        spec: RobotSpec,
+        system: System,
+        task: Task,
         run_dir: Path,
         config: LearnerConfig | None = None,
         trainer: TrainerConfig | None = None,
@@ -73,25 +81,35 @@ class Learner:
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
-        self._spec, self._config = spec, config or LearnerConfig()
-        self._models = run_dir / "models"
+        self._system, self._task, self._config = system, task, config or LearnerConfig()
+        self._model_config, self._trainer_config = model, trainer or TrainerConfig()
+        self._device = device
+        self._run_dir, self._models = run_dir, run_dir / "models"
         self._models.mkdir(parents=True, exist_ok=True)
-        self.store = TransitionStore(run_dir / "transitions.db", spec)
-        self.buffer = ReplayBuffer(spec.state_dim, spec.action_dim)
+        self.store = TransitionStore(run_dir / "transitions.db", system)
+        self.buffer = ReplayBuffer(system.state_dim, system.action_dim)
         self._next_sequence: dict[int, int] = {}
         self.lost = 0
         self._remember(self.store)
         self._trained_on = 0
         torch.manual_seed(seed)
         self.latest: Update | None = None
-        if newest := newest_checkpoint(self._models, spec):
-            path, network, info = newest
+        if newest := newest_checkpoint(self._models, system):
+            path, world, info = newest
             self.latest = Update(path=path, **info)  # type: ignore[arg-type]
             self._trained_on = self.latest.transitions
         else:
-            network = DynamicsModel(spec, model)
-        network = network.to(device).requires_grad_(True).train()
-        self._trainer = Trainer(network, trainer or TrainerConfig(), seed)
+            world = self._new_model()
+        world = world.to(device).requires_grad_(True).train()
+        self._trainer = Trainer(world, self._trainer_config, seed)
+
+    @property
+    def model(self) -> WorldModel:
+        """What is being trained; a planner beside it must use the checkpoints."""
+        return self._trainer.model
+
+    def _new_model(self) -> WorldModel:
+        return WorldModel.for_task(self._system, self._task, self._model_config)
 
     def add(self, transitions: list[Transition]) -> None:
         """Stores transitions durably and makes them available to the next update.
@@ -122,7 +140,7 @@ class Learner:
 
     def _is_one_step(self, t: Transition) -> bool:
         """A late tick makes a longer step, which a model of one control period must not learn."""
-        period = self._spec.dt * 1e9
+        period = self._system.dt * 1e9
         return abs(t.next_stamp - t.stamp - period) < 0.25 * period
 
     @property
@@ -143,29 +161,46 @@ class Learner:
             OSError: the version could not be written; it is tried again at the next update.
         """
         begin, size = time.monotonic(), len(self.buffer)
-        error = math.nan
-        if self.latest is not None and size > self._trained_on:
-            device = self._trainer.model.input_mean.device
-            error = self._trainer.model.error(
-                *(x.to(device) for x in self.buffer.tensors(self._trained_on))
-            )
-        elif self.latest is not None:
-            error = self.latest.held_out_error
-        self._trainer.train(self.buffer, self._config.gradient_steps, cancelled)
+        error, loss = self._judge()
+        if self._config.refit:
+            world = self._new_model().to(self._device)
+            trainer = Trainer(world, self._trainer_config, seed=size)
+            report = trainer.fit(self.buffer, cancelled)
+        else:
+            trainer = self._trainer
+            report = trainer.train(self.buffer, self._config.gradient_steps, cancelled)
         if cancelled():
             return None
-        self._trained_on = size
+        self._trainer, self._trained_on = trainer, size
         version = self.latest.version + 1 if self.latest else 1
         info: dict[str, object] = {
             "version": version,
             "transitions": size,
-            "gradient_steps": self._config.gradient_steps,
+            "gradient_steps": report.gradient_steps,
             "train_time": time.monotonic() - begin,
             "held_out_error": error,
+            "held_out_loss": loss,
         }
         path = checkpoint_path(self._models, version)
         save_checkpoint(self._trainer.model, path, info)
         self.latest = Update(path=path, **info)  # type: ignore[arg-type]
+        with open(self._run_dir / "updates.jsonl", "a") as file:
+            file.write(json.dumps(info) + "\n")
         for old in checkpoints(self._models)[:-KEPT_CHECKPOINTS]:
             old.unlink(missing_ok=True)
         return self.latest
+
+    def _judge(self) -> tuple[float, float]:
+        """Error and loss of the newest model on what came since it was trained; NaN: no such
+        model."""
+        if self.latest is None:
+            return math.nan, math.nan
+        model = self.model.dynamics
+        new = self.buffer.batch(model.config.history, self._trained_on)
+        if len(new) == 0:
+            return self.latest.held_out_error, self.latest.held_out_loss
+        new = new.to(model.device)
+        if model.config.elites:
+            self._trainer.choose_elites(new)
+        data = new.state, new.action, new.next_state
+        return model.error(*data), float(model.scores(*data).mean())

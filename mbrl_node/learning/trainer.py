@@ -1,37 +1,78 @@
-"""Warm training: more gradient steps on the same weights as the data grows."""
+"""Fitting a world model: warm updates as the data grows, and full fits with early stopping."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
-from mbrl_node.data import ReplayBuffer
-from mbrl_node.models import DynamicsModel
+from mbrl_node.data import Batch, ReplayBuffer
+from mbrl_node.models import WorldModel
 
 
 class TrainerConfig(BaseModel):
-    """How a dynamics model is fitted."""
+    """How a model is fitted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     learning_rate: float = Field(2e-3, gt=0, description="of AdamW")
     weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
     batch_size: int = Field(64, ge=1, description="transitions a gradient step, of each member")
+    batches: Literal["own", "shared", "bootstrap"] = Field(
+        "own",
+        description="own: each member draws its own from all data; shared: all see the same; "
+        "bootstrap: each member also has a random resample of the data of its own",
+    )
+    beta: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="a Gaussian's likelihood is weighted by its variance to this power; 0: plain",
+    )
+    loss_horizon: int = Field(
+        1, ge=1, description="steps that the loss predicts from one measured state"
+    )
+    validation: float = Field(
+        0.1, gt=0, lt=1, description="part of the episodes that a full fit sets aside"
+    )
+    patience: int = Field(
+        5, ge=1, description="epochs without a better validation loss that end a full fit"
+    )
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What came of training."""
+
+    loss: float  # mean over the steps
+    gradient_steps: int
+    seconds: float
+    validation_loss: float = float("nan")  # the best; of a full fit
+    epochs: int = 0
+
+    @property
+    def steps_per_s(self) -> float:
+        return self.gradient_steps / self.seconds if self.seconds > 0 else float("nan")
 
 
 class Trainer:
-    """Fits a model to a replay buffer; every member draws batches of its own.
+    """Fits a model to a replay buffer.
 
     Args:
         seed: of the batches.
     """
 
-    def __init__(self, model: DynamicsModel, config: TrainerConfig, seed: int = 0) -> None:
+    def __init__(self, model: WorldModel, config: TrainerConfig, seed: int = 0) -> None:
         self.model = model
         self._config = config
         self._generator = torch.Generator().manual_seed(seed)
+        self._resampling = torch.Generator().manual_seed(seed)
+        self._counts = torch.empty(0, model.dynamics.members)  # of each row in the resamples
         self._optimizer = torch.optim.AdamW(
             model.parameters(),
             lr=config.learning_rate,
@@ -40,34 +81,202 @@ class Trainer:
         )
 
     def train(
-        self, buffer: ReplayBuffer, steps: int, cancelled: Callable[[], bool] = lambda: False
-    ) -> float:
-        """Takes `steps` gradient steps on all of the buffer and gives back the mean loss.
+        self,
+        buffer: ReplayBuffer,
+        steps: int,
+        cancelled: Callable[[], bool] = lambda: False,
+        weights: Tensor | None = None,
+    ) -> TrainReport:
+        """A warm update: `steps` gradient steps on all of the buffer from the present weights.
 
         Args:
             cancelled: asked before every step; when it says yes, there are no more steps.
+            weights: how much each row of the buffer counts, [N]; None: all the same.
 
         Raises:
             FloatingPointError: the loss is not finite; the weights are those of before this call.
         """
-        state, action, next_state = buffer.tensors()
-        device = self.model.input_mean.device
-        state, action, next_state = state.to(device), action.to(device), next_state.to(device)
-        before = {k: v.clone() for k, v in self.model.state_dict().items()}
-        self.model.fit_normalizer(state, action, next_state)
-        shape = (self.model.config.members, self._config.batch_size)
+        data = self._data(buffer)
+        before = _copy(self.model)
+        self._fit_normalizers(data)
+        begin = time.monotonic()
+        rows = torch.arange(len(data))
+        total, done = self._steps(data, buffer.first(), rows, steps, weights, cancelled)
+        if total != total or abs(total) == float("inf"):
+            self.model.load_state_dict(before)
+            self._optimizer.state.clear()
+            raise FloatingPointError("the training loss is not finite")
+        return TrainReport(total / max(done, 1), done, time.monotonic() - begin)
+
+    def fit(
+        self,
+        buffer: ReplayBuffer,
+        cancelled: Callable[[], bool] = lambda: False,
+        weights: Tensor | None = None,
+        max_epochs: int = 1000,
+    ) -> TrainReport:
+        """Trains until the loss on episodes set aside has stopped falling; leaves the weights that
+        were best there, and the elites that it chose.
+
+        Raises:
+            FloatingPointError, ValueError: the loss is not finite; fewer than two transitions.
+        """
+        data = self._data(buffer)
+        training, validation = split(buffer.first(), self._config.validation, self._generator)
+        before = _copy(self.model)
+        self._fit_normalizers(data[training])
+        begin, total, done = time.monotonic(), 0.0, 0
+        best, best_weights, since, epoch = float("inf"), before, 0, 0
+        steps = -(-len(training) // self._config.batch_size)
+        while epoch < max_epochs and since < self._config.patience and not cancelled():
+            sum_, count = self._steps(data, buffer.first(), training, steps, weights, cancelled)
+            total, done, epoch, since = total + sum_, done + count, epoch + 1, since + 1
+            scores = self._scores(data[validation])
+            score = float(scores.mean())
+            # A difference, not a ratio: likelihoods are negative as soon as they are any good.
+            if score < best - 1e-3:
+                best, best_weights, since = score, _copy(self.model), 0
+        self.model.load_state_dict(best_weights)
+        if best == float("inf") and not cancelled():
+            raise FloatingPointError("the training loss is not finite")
+        self.choose_elites(data[validation])
+        return TrainReport(total / max(done, 1), done, time.monotonic() - begin, best, epoch)
+
+    def choose_elites(self, data: Batch) -> None:
+        """Orders the members by how well they predict transitions that they were not trained on."""
+        self.model.dynamics.elites.copy_(self._scores(data).argsort())
+
+    def _scores(self, data: Batch) -> Tensor:
+        return self.model.dynamics.scores(data.state, data.action, data.next_state)
+
+    def _data(self, buffer: ReplayBuffer) -> Batch:
+        if len(buffer) < 2:
+            raise ValueError("there are fewer than two transitions to learn from")
+        dynamics = self.model.dynamics
+        return buffer.batch(dynamics.config.history).to(dynamics.device)
+
+    def _fit_normalizers(self, data: Batch) -> None:
+        n = self.model.dynamics.state_dim
+        self.model.dynamics.fit_normalizer(data.state, data.action, data.next_state)
+        if self.model.reward is not None:
+            now = data.state[:, :n]
+            self.model.reward.fit_normalizer(now, data.action, data.next_state, data.reward)
+        if self.model.termination is not None:
+            self.model.termination.fit_normalizer(data.next_state)
+
+    def _steps(
+        self,
+        data: Batch,
+        first: Tensor,
+        rows: Tensor,
+        steps: int,
+        weights: Tensor | None,
+        cancelled: Callable[[], bool],
+    ) -> tuple[float, int]:
+        """Takes gradient steps on some rows [K] of the data; sum of the losses and their number."""
+        members, config = self.model.dynamics.members, self._config
+        shape = (1 if config.batches == "shared" else members, config.batch_size)
         total = 0.0
-        for _ in range(steps):
+        for done in range(steps):
             if cancelled():
-                break
-            index = torch.randint(len(state), shape, generator=self._generator)
-            loss = self.model.loss(state[index], action[index], next_state[index])
+                return total, done
+            index = rows[torch.randint(len(rows), shape, generator=self._generator)]
+            loss = self._loss(data, first, index.expand(members, -1), weights)
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self._optimizer.step()
             total += float(loss.detach())
-        if not torch.isfinite(torch.tensor(total)):
-            self.model.load_state_dict(before)
-            self._optimizer.state.clear()
-            raise FloatingPointError("the training loss is not finite")
-        return total / steps
+        return total, steps
+
+    def _loss(self, data: Batch, first: Tensor, index: Tensor, weights: Tensor | None) -> Tensor:
+        """Of rows [E, B], a scalar: sum over the members, so that each learns at the same rate
+        however many there are."""
+        model, beta, batch = self.model, self._config.beta, data[index]
+        each = model.dynamics.loss(batch.state, batch.action, batch.next_state, beta)
+        if self._config.loss_horizon > 1:
+            each = each + self._later_steps(data, first, index, batch)
+        if weights is not None:
+            each = each * weights.to(each.device)[index]
+        if self._config.batches == "bootstrap":
+            member = torch.arange(len(index))[:, None]
+            each = each * self._resample(len(data))[index, member].to(each.device)
+        loss: Tensor = each.mean(1).sum() + model.dynamics.net.bound_loss()
+        if model.reward is None and model.termination is None:
+            return loss
+        one = data[index[0]]
+        if model.reward is not None:
+            now = one.state[..., : model.dynamics.state_dim]
+            loss = loss + model.reward.loss(now, one.action, one.next_state, one.reward)
+        if model.termination is not None:
+            loss = loss + model.termination.loss(one.next_state, one.terminated)
+        return loss
+
+    def _later_steps(self, data: Batch, first: Tensor, index: Tensor, batch: Batch) -> Tensor:
+        """The losses of predictions made from predictions, [E, B], as far as an unbroken sequence
+        of steps goes."""
+        dynamics, steps = self.model.dynamics, self._config.loss_horizon
+        state, action = batch.state, batch.action
+        result = torch.zeros(index.shape, device=state.device)
+        for ahead in range(1, steps):
+            later = (index + ahead).clamp(max=len(data) - 1)
+            unbroken = (first[later] == first[index]) & (index + ahead < len(data))
+            state = dynamics.predict(state, action)
+            there = data[later]
+            action = there.action
+            loss = dynamics.loss(state, action, there.next_state, self._config.beta)
+            result = result + torch.where(unbroken.to(loss.device), loss, 0.0)
+        return result
+
+    def _resample(self, size: int) -> Tensor:
+        """How often each row stands in each member's bootstrap resample, [N, E].
+
+        Poisson counts, the limit of drawing with replacement, so that rows can be added later.
+        """
+        if missing := size - len(self._counts):
+            ones = torch.ones(missing, self._counts.shape[1])
+            self._counts = torch.cat(
+                (self._counts, torch.poisson(ones, generator=self._resampling))
+            )
+        return self._counts
+
+
+def split(first: Tensor, part: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Rows to train on and rows to validate on, split by episode.
+
+    Neighbouring transitions are nearly the same, so rows of one episode on both sides would hide
+    overfitting. Of a single episode its last part is set aside.
+
+    Args:
+        first: for each row the row at which its episode began, [N].
+        part: of the rows to validate on, about.
+    """
+    episodes, sizes = torch.unique(first, return_counts=True)
+    rows = torch.arange(len(first))
+    if len(episodes) == 1:
+        keep = min(len(first) - 1, max(1, round(len(first) * (1 - part))))
+        return rows[:keep], rows[keep:]
+    order = torch.randperm(len(episodes), generator=generator)
+    count = int((sizes[order].cumsum(0) <= part * len(first)).sum())
+    aside = episodes[order[: min(max(count, 1), len(episodes) - 1)]]
+    held = torch.isin(first, aside)
+    return rows[~held], rows[held]
+
+
+def trajectory_weights(states: Tensor, reference: Tensor, scale: Tensor, width: float) -> Tensor:
+    """Weights that make a model best where the robot should go (arXiv 2002.04523, section 5).
+
+    exp(-d² / (2 width²)), d the distance to the nearest state of the reference in units of
+    `scale`; normalised to a mean of 1.
+
+    Args:
+        states: of the data, [N, n].
+        reference: a trajectory that is good, [T, n].
+        scale: what counts as far, of each field, [n].
+    """
+    distance = torch.cdist(states / scale, reference / scale).min(1).values
+    weights = torch.exp(-0.5 * (distance / width) ** 2)
+    return weights / weights.mean().clamp(min=1e-9)
+
+
+def _copy(model: WorldModel) -> dict[str, Tensor]:
+    return {k: v.clone() for k, v in model.state_dict().items()}

@@ -11,9 +11,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from mbrl_node.models.dynamics import DynamicsModel, ModelConfig
-from mbrl_node.spec import RobotSpec
+from mbrl_node.models.dynamics import ModelConfig
+from mbrl_node.models.world import WorldModel
+from mbrl_node.spec.system import System
 
+FORMAT = "mbrl-world-1"
 log = logging.getLogger(__name__)
 
 
@@ -21,17 +23,19 @@ class CheckpointError(Exception):
     """A model file cannot be used; the message names the file and says why."""
 
 
-def save_checkpoint(model: DynamicsModel, path: Path, info: dict[str, object]) -> None:
-    """Writes the model and what is known of it to `path`, atomically.
+def save_checkpoint(model: WorldModel, path: Path, info: dict[str, object]) -> None:
+    """Writes what was learned, and what is known of it, to `path`, atomically.
 
     Args:
         info: JSON-serialisable facts (version, metrics), given back by `load_checkpoint`.
     """
     header = {
-        "format": "mbrl-dynamics-1",
-        "spec_hash": str(model.spec_hash),
-        "inputs": json.dumps(model.inputs),
-        "config": model.config.model_dump_json(),
+        "format": FORMAT,
+        "spec_hash": str(model.dynamics.spec_hash),
+        "inputs": json.dumps(model.dynamics.inputs),
+        "config": model.dynamics.config.model_dump_json(),
+        "learns_reward": json.dumps(model.reward is not None),
+        "learns_termination": json.dumps(model.termination is not None),
         "info": json.dumps(info),
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
@@ -43,7 +47,7 @@ def save_checkpoint(model: DynamicsModel, path: Path, info: dict[str, object]) -
     os.replace(part, path)
 
 
-def load_checkpoint(path: Path, spec: RobotSpec) -> tuple[DynamicsModel, dict[str, object]]:
+def load_checkpoint(path: Path, system: System) -> tuple[WorldModel, dict[str, object]]:
     """Reads a model for this robot, and the facts saved with it.
 
     Raises:
@@ -55,18 +59,22 @@ def load_checkpoint(path: Path, spec: RobotSpec) -> tuple[DynamicsModel, dict[st
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be read as a model: {error}") from error
-    if header.get("format") != "mbrl-dynamics-1":
-        raise CheckpointError(f"{path}: format {header.get('format')!r} is not 'mbrl-dynamics-1'")
-    if header.get("spec_hash") != str(spec.hash):
-        raise CheckpointError(f"{path}: was learned for another robot than '{spec.name}'")
-    if header.get("inputs") != json.dumps(spec.model_inputs):
-        raise CheckpointError(
-            f"{path}: was learned from {header.get('inputs')}, not {json.dumps(spec.model_inputs)}"
-        )
+    if header.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: format {header.get('format')!r} is not '{FORMAT}'")
+    if header.get("spec_hash") != str(system.hash):
+        raise CheckpointError(f"{path}: was learned for another robot than '{system.name}'")
+    if header.get("inputs") != json.dumps(system.model_inputs):
+        expected = json.dumps(system.model_inputs)
+        raise CheckpointError(f"{path}: was learned from {header.get('inputs')}, not {expected}")
     if not all(torch.isfinite(t).all() for t in tensors.values()):
         raise CheckpointError(f"{path}: has weights that are not finite")
     try:
-        model = DynamicsModel(spec, ModelConfig.model_validate_json(header["config"]))
+        model = WorldModel(
+            system,
+            ModelConfig.model_validate_json(header["config"]),
+            json.loads(header["learns_reward"]),
+            json.loads(header["learns_termination"]),
+        )
         model.load_state_dict(tensors)
         info = json.loads(header["info"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -75,12 +83,12 @@ def load_checkpoint(path: Path, spec: RobotSpec) -> tuple[DynamicsModel, dict[st
 
 
 def newest_checkpoint(
-    folder: Path, spec: RobotSpec
-) -> tuple[Path, DynamicsModel, dict[str, object]] | None:
+    folder: Path, system: System
+) -> tuple[Path, WorldModel, dict[str, object]] | None:
     """The newest usable model in a folder; unusable files are passed over with a warning."""
     for path in checkpoints(folder)[::-1]:
         try:
-            return path, *load_checkpoint(path, spec)
+            return path, *load_checkpoint(path, system)
         except CheckpointError as error:
             log.warning("passed over: %s", error)
     return None

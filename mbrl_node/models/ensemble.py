@@ -1,44 +1,78 @@
-"""An ensemble of probabilistic networks whose members are evaluated together, one batched product
-a layer."""
+"""An ensemble of networks whose members are evaluated together, one batched product a layer."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+Activation = Literal["silu", "relu", "tanh", "gelu", "leaky_relu", "elu"]
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    "gelu": F.gelu,
+    "leaky_relu": F.leaky_relu,
+    "elu": F.elu,
+}
 
-class GaussianEnsemble(nn.Module):
-    """E independent networks, each giving the mean and variance of a Gaussian (PETS, arXiv
-    1805.12114).
+
+class Ensemble(nn.Module):
+    """E independent networks, each giving the mean and, if probabilistic, the variance of a
+    Gaussian (PETS, arXiv 1805.12114).
 
     The log-variance is kept between two learned bounds by softplus, as in appendix A.1 of that
     paper.
     """
 
-    def __init__(self, members: int, inputs: int, outputs: int, hidden: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        members: int,
+        inputs: int,
+        outputs: int,
+        hidden: Sequence[int],
+        activation: Activation = "silu",
+        probabilistic: bool = True,
+    ) -> None:
         super().__init__()
-        self.members, self.outputs = members, outputs
-        sizes = [inputs, *hidden, 2 * outputs]
+        self.members, self.outputs, self.probabilistic = members, outputs, probabilistic
+        self._activation = ACTIVATIONS[activation]
+        sizes = [inputs, *hidden, outputs * (2 if probabilistic else 1)]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for fan_in, fan_out in itertools.pairwise(sizes):
             weight = torch.empty(members, fan_in, fan_out)
             nn.init.trunc_normal_(weight, std=1.0 / math.sqrt(fan_in), a=-2.0, b=2.0)
             self.weights.append(nn.Parameter(weight))
             self.biases.append(nn.Parameter(torch.zeros(members, 1, fan_out)))
-        self.max_log_variance = nn.Parameter(torch.full((outputs,), 0.5))
-        self.min_log_variance = nn.Parameter(torch.full((outputs,), -10.0))
+        if probabilistic:
+            self.max_log_variance = nn.Parameter(torch.full((outputs,), 0.5))
+            self.min_log_variance = nn.Parameter(torch.full((outputs,), -10.0))
+
+    def select(self, members: Tensor) -> None:
+        """Keeps only these members, by index [K]."""
+        for parameters in (self.weights, self.biases):
+            for k, parameter in enumerate(parameters):
+                parameters[k] = nn.Parameter(parameter.detach()[members].clone())
+        self.members = len(members)
 
     def _features(self, x: Tensor) -> Tensor:
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            x = F.silu(torch.baddbmm(bias, x, weight))
+            x = self._activation(torch.baddbmm(bias, x, weight))
         return x
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance, each [E, B, outputs], for inputs [E, B, inputs]."""
+        """Mean and log-variance, each [E, B, outputs], for inputs [E, B, inputs].
+
+        The log-variance of a deterministic ensemble is -inf: it knows of no noise.
+        """
+        if not self.probabilistic:
+            mean = self.mean(x)
+            return mean, torch.full_like(mean, -math.inf)
         out = torch.baddbmm(self.biases[-1], self._features(x), self.weights[-1])
         mean, log_variance = out.split(self.outputs, dim=-1)
         log_variance = self.max_log_variance - F.softplus(self.max_log_variance - log_variance)
@@ -46,27 +80,41 @@ class GaussianEnsemble(nn.Module):
         return mean, log_variance
 
     def mean(self, x: Tensor) -> Tensor:
-        """Only the mean, [E, B, outputs]: what a rollout needs, at half the last layer's cost."""
+        """Only the mean, [E, B, outputs]: what most rollouts need, at half the last layer's
+        cost."""
         weight, bias = self.weights[-1], self.biases[-1]
         return torch.baddbmm(
             bias[..., : self.outputs], self._features(x), weight[..., : self.outputs]
         )
 
-    def loss(self, x: Tensor, target: Tensor) -> Tensor:
-        """Gaussian negative log-likelihood, summed over members, plus the pull on the variance
-        bounds.
+    def loss(self, x: Tensor, target: Tensor, beta: float = 0.0) -> Tensor:
+        """What training minimises, of each member and row, [E, B]; see also `bound_loss`.
 
-        Each value is weighted by the variance predicted for it, held constant (beta-NLL of arXiv
-        2203.09168 with beta 1). Without that, what is predicted well already takes nearly all of
-        the gradient, and the mean is learned slowly where the robot has just begun to go.
+        Gaussian negative log-likelihood (without its constant) of a probabilistic ensemble,
+        squared error of a deterministic one; means over the outputs.
 
         Args:
             x: [E, B, inputs].
             target: [E, B, outputs].
+            beta: each value is weighted by its predicted variance to this power, held constant
+                (beta-NLL of arXiv 2203.09168). With 0, what is predicted well already takes nearly
+                all of the gradient, and the mean is learned slowly where the robot has just begun
+                to go; with 1 the mean is learned as by squared error.
         """
-        mean, log_variance = self(x)
-        nll = (mean - target).square() * torch.exp(-log_variance) + log_variance
-        nll = (nll * torch.exp(log_variance.detach())).mean((1, 2))
-        bounds = self.max_log_variance.sum() - self.min_log_variance.sum()
-        loss: Tensor = nll.sum() + 0.01 * bounds
-        return loss
+        if not self.probabilistic:
+            nll = (self.mean(x) - target).square()
+        else:
+            mean, log_variance = self(x)
+            nll = (mean - target).square() * torch.exp(-log_variance) + log_variance
+            if beta:
+                nll = nll * torch.exp(beta * log_variance.detach())
+        result: Tensor = nll.mean(-1)
+        return result
+
+    def bound_loss(self) -> Tensor:
+        """The pull of the bounds of the log-variance towards each other, a scalar."""
+        if not self.probabilistic:
+            return self.weights[0].new_zeros(())
+        gap = self.max_log_variance.sum() - self.min_log_variance.sum()
+        result: Tensor = 0.01 * gap
+        return result

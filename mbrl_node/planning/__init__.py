@@ -1,17 +1,33 @@
 """Planning with a learned model: the rollout and the planners that use it."""
 
+from mbrl_node.planning.cem import CEM, CEMConfig
+from mbrl_node.planning.icem import ICEM, ICEMConfig
 from mbrl_node.planning.mppi import MPPI, MPPIConfig
-from mbrl_node.planning.planner import ActionSpace, Planner
+from mbrl_node.planning.planner import ActionSpace, Planner, PlannerConfig
 from mbrl_node.planning.random_shooting import RandomShooting, RandomShootingConfig
-from mbrl_node.planning.rollout import PlanningError, Rollout
+from mbrl_node.planning.rollout import PlanningError, Rollout, RolloutConfig
 
 __all__ = [
+    "CEM",
+    "ICEM",
     "MPPI",
+    "PLANNERS",
     "ActionSpace",
+    "CEMConfig",
+    "ICEMConfig",
     "MPPIConfig",
     "Planner",
+    "PlannerConfig",
     "PlanningError",
     "RandomShooting",
     "RandomShootingConfig",
     "Rollout",
+    "RolloutConfig",
 ]
+
+PLANNERS: dict[str, type[Planner]] = {
+    "random_shooting": RandomShooting,
+    "cem": CEM,
+    "icem": ICEM,
+    "mppi": MPPI,
+}

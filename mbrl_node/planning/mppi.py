@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
-from mbrl_node.planning.planner import ActionSpace, Planner
-from mbrl_node.planning.rollout import Rollout
+from mbrl_node.planning.planner import ActionSpace, Planner, PlannerConfig, Returns
 
 
-class MPPIConfig(BaseModel):
+class MPPIConfig(PlannerConfig):
     """Parameters of MPPI."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    horizon: float = Field(1.2, gt=0, description="how far ahead it plans, s")
-    samples: int = Field(120, ge=1, description="action sequences an iteration")
     iterations: int = Field(1, ge=1, description="times the mean is improved in a plan")
     noise: float = Field(
         0.6,
@@ -24,11 +19,22 @@ class MPPIConfig(BaseModel):
         description="standard deviation of the samples around the mean, as a part of each "
         "action's half range",
     )
+    covariance: tuple[float, ...] = Field(
+        (1.0,),
+        description="of the noise between actions, in units of noise²: one number, a variance for "
+        "each action, or a whole matrix row by row",
+    )
     correlation: float = Field(
         0.8, ge=0, lt=1, description="of the noise from one control period to the next"
     )
     temperature: float = Field(
         0.1, gt=0, description="in standard deviations of the samples' returns; lower is greedier"
+    )
+    smoothing: int = Field(
+        0, ge=0, description="control periods on each side that smooth the plan; 0: none"
+    )
+    lifted: bool = Field(
+        False, description="search changes of the action instead of actions: smoother, slower"
     )
 
 
@@ -39,31 +45,126 @@ class MPPI(Planner):
     The temperature is relative to the spread of the returns, so that it fits any scale of reward,
     and a robot at rest, where all returns are nearly the same, is still moved. The first sample is
     the mean.
+
+    Lifted (SMPPI, arXiv 2112.09988), the noise is on the changes of the action from one control
+    period to the next, and so is what is remembered: a plan goes on from the last action, and stays
+    there beyond what the plan before knew. The noise is scaled such that its mean square over the
+    horizon is the same as otherwise.
+
+    Raises:
+        ValueError: `covariance` is not a covariance of this many actions.
     """
 
+    Config = MPPIConfig
+
     def __init__(self, config: MPPIConfig, space: ActionSpace, dt: float, seed: int = 0) -> None:
-        super().__init__(space, max(1, round(config.horizon / dt)), seed)
+        super().__init__(config, space, dt, seed)
         self._config = config
         # Row t of this lower-triangular matrix turns white noise into AR(1) noise of unit variance.
         rho, steps = config.correlation, torch.arange(self.horizon)
         power = rho ** (steps[:, None] - steps[None, :]).clamp(min=0).float()
         scale = torch.where(steps == 0, torch.ones(()), torch.tensor((1 - rho**2) ** 0.5))
         self._colour = torch.tril(power) * scale
+        if config.lifted:
+            total = self._colour.cumsum(0)
+            self._colour = total / total.square().sum(1).mean().sqrt()
+        factor = covariance_factor(config.covariance, len(space.low))
+        self._spread = config.noise * space.half_range.cpu()[:, None] * factor
+        self._smoother = line_filter(self.horizon, config.smoothing)
 
-    def plan(self, rollout: Rollout, state: Tensor) -> Tensor:
+    def reset(self) -> None:
+        super().reset()
+        self._before: Tensor | None = None  # lifted: the action that the remembered changes follow
+
+    def shift(self, steps: int) -> None:
+        if not self._config.lifted:
+            super().shift(steps)
+        elif self._mean is not None and self._before is not None and steps > 0:
+            self._before = self._before + self._mean[:steps].sum(0)
+            self._mean = self._later(self._mean, steps, torch.zeros_like(self._before))
+
+    def plan(
+        self,
+        rollout: Returns,
+        state: Tensor,
+        last_action: Tensor | None = None,
+        proposals: Tensor | None = None,
+    ) -> Tensor:
         config, space = self._config, self.space.to(state.device)
-        if self._mean is None:
-            self._mean = space.centre.expand(self.horizon, -1).clone()
-        mean, colour = self._mean.to(state.device), self._colour.to(state.device)
-        for _ in range(config.iterations):
-            white = self._normal(config.samples, self.horizon, len(space.low)).to(state.device)
-            noise = config.noise * space.half_range * torch.einsum("ht,ntm->nhm", colour, white)
+        colour, spread = self._colour.to(state.device), self._spread.to(state.device).T
+        mean = self._warm_start(space, last_action)
+        for iteration in range(config.iterations):
+            white = self._normal(config.samples, *mean.shape).to(state.device)
+            noise = torch.einsum("ht,ntm->nhm", colour, white) @ spread
             noise[0] = 0.0
-            actions = space.clip(mean + noise)
-            returns = rollout.returns(state, actions)
+            extra = proposals if iteration == 0 else None
+            actions = self._candidates(space, mean + noise, last_action, extra)
+            # In double precision the spread is finite whatever a diverging model returns.
+            returns = self._returns(rollout, state, actions).double()
             finite = returns[torch.isfinite(returns)]
             scale = config.temperature * finite.std(correction=0).clamp(min=1e-6)
-            weights = torch.softmax((returns - finite.max()) / scale, 0)
+            weights = torch.softmax((returns - finite.max()) / scale, 0).to(actions)
             mean = torch.einsum("n,nhm->hm", weights, actions)
-        self._mean = mean
+        if config.smoothing:
+            mean = space.project(self._smoother.to(state.device) @ mean, last_action)
+        self._remember(mean, last_action)
         return mean
+
+    def _start(self, last_action: Tensor | None) -> Tensor:
+        """The action before the plan's first, [m]."""
+        if last_action is not None:
+            return last_action
+        return self.space.centre if self._before is None else self._before
+
+    def _warm_start(self, space: ActionSpace, last_action: Tensor | None = None) -> Tensor:
+        if not self._config.lifted:
+            return super()._warm_start(space)
+        start = self._start(last_action).to(space.low)
+        if self._mean is None:
+            return start.expand(self.horizon, -1)
+        return start + self._mean.to(start).cumsum(0)
+
+    def _remember(self, mean: Tensor, last_action: Tensor | None) -> None:
+        self._mean = mean
+        if self._config.lifted:
+            self._before = self._start(last_action).to(mean)
+            self._mean = mean.diff(dim=0, prepend=self._before[None])
+
+
+def covariance_factor(values: tuple[float, ...], actions: int) -> Tensor:
+    """The lower-triangular [m, m] matrix whose product with its transpose is the covariance given.
+
+    Args:
+        values: one variance, one for each of the m actions, or the m × m covariance row by row.
+
+    Raises:
+        ValueError: it is none of these, not symmetric or not positive definite.
+    """
+    given = torch.tensor(values, dtype=torch.float64)
+    if len(given) in (1, actions):
+        matrix = torch.diag(given.expand(actions))
+    elif len(given) == actions**2:
+        matrix = given.view(actions, actions)
+    else:
+        sizes = " or ".join(str(n) for n in sorted({1, actions, actions**2}))
+        raise ValueError(f"covariance: {sizes} numbers expected, got {len(given)}")
+    if not torch.allclose(matrix, matrix.T, equal_nan=True):
+        raise ValueError(f"covariance: {matrix.tolist()} is not symmetric")
+    factor: Tensor
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if failed or not torch.isfinite(factor).all():
+        raise ValueError(f"covariance: {matrix.tolist()} is not positive definite")
+    return factor.float()
+
+
+def line_filter(horizon: int, width: int) -> Tensor:
+    """The [H, H] matrix that puts in each value's place that of the line fitted to it and to
+    `width` neighbours on each side (Savitzky and Golay 1964, of first order): a moving average
+    that leaves straight lines alone up to the very first and last value."""
+    steps = torch.arange(horizon, dtype=torch.float64)
+    rows = []
+    for t in steps:
+        near = ((steps - t).abs() <= width).double()
+        basis = torch.stack((near, near * (steps - t)), 1)
+        rows.append(torch.linalg.pinv(basis)[0])
+    return torch.stack(rows).float()

@@ -2,58 +2,119 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from typing import ClassVar, Protocol
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from mbrl_node.planning.rollout import Rollout
+from mbrl_node.planning.rollout import PlanningError
 from mbrl_node.spec import RobotSpec
 
 
 @dataclass(frozen=True)
 class ActionSpace:
-    """A box of actions; `low` and `high` are [m]."""
+    """A box of actions, and how fast they may change.
+
+    Args:
+        low, high: the limits of each action, [m].
+        max_step: the largest change from one control period to the next, [m]; inf: no limit.
+    """
 
     low: Tensor
     high: Tensor
+    max_step: Tensor = field(default_factory=lambda: torch.tensor(math.inf))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "max_step", self.max_step.to(self.low).expand_as(self.low))
 
     @classmethod
     def of(cls, spec: RobotSpec) -> ActionSpace:
         """The limits in the robot's spec."""
-        low, high = (
-            torch.as_tensor(x, dtype=torch.float32) for x in (spec.action_min, spec.action_max)
-        )
-        return cls(low, high)
+        limits = (spec.action_min, spec.action_max, spec.action_max_rate * spec.dt)
+        return cls(*(torch.as_tensor(x, dtype=torch.float32) for x in limits))
 
     def to(self, device: torch.device) -> ActionSpace:
-        """The same box on another device."""
-        return ActionSpace(self.low.to(device), self.high.to(device))
+        """The same space on another device."""
+        if self.low.device == device:
+            return self
+        return ActionSpace(*(x.to(device) for x in (self.low, self.high, self.max_step)))
 
-    @property
+    @cached_property
     def centre(self) -> Tensor:
         """[m]."""
         return (self.low + self.high) / 2
 
-    @property
+    @cached_property
     def half_range(self) -> Tensor:
         """[m]."""
         return (self.high - self.low) / 2
 
+    @cached_property
+    def rate_limited(self) -> bool:
+        """Whether any action has a limit to its change."""
+        return bool(torch.isfinite(self.max_step).any())
+
     def clip(self, actions: Tensor) -> Tensor:
         """Actions [..., m] moved into the box."""
         return torch.minimum(torch.maximum(actions, self.low), self.high)
+
+    def project(self, actions: Tensor, last_action: Tensor | None = None) -> Tensor:
+        """Sequences [..., H, m] moved into the box and within the rate limits, as the safety filter
+        would move them: one control period after the other, the box before the rate.
+
+        Args:
+            last_action: what was sent just before, [m]; None: the first action may be any.
+        """
+        actions = self.clip(actions)
+        if not self.rate_limited:
+            return actions
+        by_time = actions.movedim(-2, 0).contiguous()  # slices in one piece are a third faster
+        step = self.max_step.expand_as(by_time[0]).contiguous()
+        rows = by_time.unbind(0)
+        if last_action is not None:
+            low, high = last_action - self.max_step, last_action + self.max_step
+            rows[0].copy_(self.clip(torch.clamp(rows[0], low, high)))
+        for before, row in pairwise(rows):
+            torch.clamp(row, before - step, before + step, out=row)
+        return by_time.movedim(0, -2)
+
+
+class PlannerConfig(BaseModel):
+    """Parameters that all planners have."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    horizon: float = Field(1.2, gt=0, description="how far ahead it plans, s")
+    samples: int = Field(120, ge=1, description="action sequences an iteration")
+
+
+class Returns(Protocol):
+    """What a planner needs of a `Rollout`."""
+
+    def returns(self, state: Tensor, actions: Tensor) -> Tensor:
+        """The return [N] of each action sequence [N, H, m] from `state` [n]."""
 
 
 class Planner(ABC):
     """Chooses action sequences by sampling, and remembers the last for a warm start.
 
     A plan is deterministic given the seed, the states and the models it has seen since `reset`.
+
+    Args:
+        space: the actions to choose from.
+        dt: the control period, s.
     """
 
-    def __init__(self, space: ActionSpace, horizon: int, seed: int) -> None:
-        self.space, self.horizon, self._seed = space, horizon, seed
+    Config: ClassVar[type[PlannerConfig]] = PlannerConfig
+
+    def __init__(self, config: PlannerConfig, space: ActionSpace, dt: float, seed: int = 0) -> None:
+        self.space, self.horizon, self._seed = space, max(1, round(config.horizon / dt)), seed
         self.reset()
 
     def reset(self) -> None:
@@ -62,22 +123,82 @@ class Planner(ABC):
         self._mean: Tensor | None = None
 
     @abstractmethod
-    def plan(self, rollout: Rollout, state: Tensor) -> Tensor:
+    def plan(
+        self,
+        rollout: Returns,
+        state: Tensor,
+        last_action: Tensor | None = None,
+        proposals: Tensor | None = None,
+    ) -> Tensor:
         """The best action sequence found from `state` [n], as [H, m] within the action space.
 
+        Args:
+            rollout: gives the return of each sample; one that is not finite is never chosen.
+            last_action: sent just before the plan's first action, [m]. With it the first action too
+                is within the rate limits.
+            proposals: action sequences from elsewhere (a policy's, say), [K, H, m]; they are moved
+                into the action space and evaluated beside the first samples.
+
         Raises:
-            PlanningError: the model gives no finite return.
+            PlanningError: the model gives no finite return. What the planner remembers stays as it
+                was.
         """
 
     def shift(self, steps: int) -> None:
-        """Moves the remembered sequence `steps` control periods on, because that time has
-        passed."""
+        """Moves what is remembered `steps` control periods on, because that time has passed."""
         if self._mean is not None and steps > 0:
-            keep = self._mean[min(steps, self.horizon) :]
-            self._mean = torch.cat((keep, self.space.centre.expand(self.horizon - len(keep), -1)))
+            self._mean = self._later(self._mean, steps, self.space.centre)
+
+    def _later(self, actions: Tensor, steps: int, then: Tensor) -> Tensor:
+        """Sequences [..., H, m] from `steps` control periods on, with `then` [m] at the end."""
+        keep = actions[..., steps:, :]
+        missing = self.horizon - keep.shape[-2]
+        fill = then.to(actions).expand(*actions.shape[:-2], missing, -1)
+        return torch.cat((keep, fill), -2)
+
+    def _warm_start(self, space: ActionSpace) -> Tensor:
+        """The sequence to search around, [H, m]: the last plan, shifted, or the centre. After a
+        shift it may break a rate limit."""
+        if self._mean is None:
+            return space.centre.expand(self.horizon, -1)
+        return self._mean.to(space.low.device)
+
+    def _candidates(
+        self,
+        space: ActionSpace,
+        samples: Tensor,
+        last_action: Tensor | None,
+        *others: Tensor | None,
+    ) -> Tensor:
+        """Samples and other sequences, all [..., H, m], together and within the action space. What
+        is not a number in the others becomes the centre, as no weight, not even 0, would remove it
+        from a mean."""
+        more = [x.to(samples) for x in others if x is not None]
+        if more:
+            more = [torch.where(x.isnan(), space.centre, x) for x in more]
+            samples = torch.cat((samples, *more))
+        return space.project(samples, last_action)
+
+    def _returns(self, rollout: Returns, state: Tensor, actions: Tensor) -> Tensor:
+        """The return of each sequence [N, H, m], -inf for each that is not finite, [N].
+
+        Raises:
+            PlanningError: none is finite.
+        """
+        returns = rollout.returns(state, actions).nan_to_num(-math.inf, -math.inf, -math.inf)
+        if float(returns.max()) == -math.inf:
+            raise PlanningError("there is no finite return for any action sequence")
+        return returns
 
     def _uniform(self, *shape: int) -> Tensor:
         return torch.rand(*shape, generator=self._generator)
 
     def _normal(self, *shape: int) -> Tensor:
         return torch.randn(*shape, generator=self._generator)
+
+
+def best(actions: Tensor, returns: Tensor, count: int) -> Tensor:
+    """The elites: up to `count` of the sequences [N, H, m], those of the highest returns [N], best
+    first; none whose return is -inf."""
+    values, index = returns.topk(min(count, len(returns)))
+    return actions[index[: int((values > -math.inf).sum())]]

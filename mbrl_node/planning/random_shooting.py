@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
-from mbrl_node.planning.planner import ActionSpace, Planner
-from mbrl_node.planning.rollout import Rollout
+from mbrl_node.planning.planner import ActionSpace, Planner, PlannerConfig, Returns
 
 
-class RandomShootingConfig(BaseModel):
+class RandomShootingConfig(PlannerConfig):
     """Parameters of random shooting."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    horizon: float = Field(1.2, gt=0, description="how far ahead it plans, s")
     samples: int = Field(150, ge=1, description="action sequences a plan")
     action_hold: int = Field(
         4, ge=1, description="control periods for which a drawn action is held"
@@ -23,19 +19,28 @@ class RandomShootingConfig(BaseModel):
 
 
 class RandomShooting(Planner):
-    """Draws action sequences from U(a) and takes the best; nothing is carried from plan to plan."""
+    """Draws action sequences from U(a) and takes the best; nothing is carried from plan to plan
+    (the planner of Nagabandi et al., arXiv 1708.02596)."""
+
+    Config = RandomShootingConfig
 
     def __init__(
         self, config: RandomShootingConfig, space: ActionSpace, dt: float, seed: int = 0
     ) -> None:
-        super().__init__(space, max(1, round(config.horizon / dt)), seed)
+        super().__init__(config, space, dt, seed)
         self._config = config
 
-    def plan(self, rollout: Rollout, state: Tensor) -> Tensor:
+    def plan(
+        self,
+        rollout: Returns,
+        state: Tensor,
+        last_action: Tensor | None = None,
+        proposals: Tensor | None = None,
+    ) -> Tensor:
         space = self.space.to(state.device)
         hold = self._config.action_hold
         drawn = self._uniform(self._config.samples, -(-self.horizon // hold), len(space.low))
-        actions = drawn.repeat_interleave(hold, dim=1)[:, : self.horizon].to(state.device)
-        actions = space.low + actions * (space.high - space.low)
-        returns = rollout.returns(state, actions)
-        return actions[torch.argmax(returns)]
+        drawn = drawn.repeat_interleave(hold, dim=1)[:, : self.horizon].to(state.device)
+        actions = space.low + drawn * (space.high - space.low)
+        actions = self._candidates(space, actions, last_action, proposals)
+        return actions[torch.argmax(self._returns(rollout, state, actions))]

@@ -1,92 +1,228 @@
-"""Imagined futures: action sequences run through every member of a learned model."""
+"""Imagined futures: action sequences run through a learned model, and what they are worth."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from mbrl_node.models import DynamicsModel
-
-RewardFunction = Callable[[Tensor, Tensor], Tensor]
-TerminationFunction = Callable[[Tensor], Tensor]
+from mbrl_node.models import WorldModel
+from mbrl_node.spec.task import Task
 
 
 class PlanningError(RuntimeError):
     """No plan could be made from this state with this model."""
 
 
+class RolloutConfig(BaseModel):
+    """How uncertainty is carried along a plan, and how it counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    propagation: Literal["tsinf", "ts1", "expectation", "moment_matching"] = Field(
+        "tsinf",
+        description="tsinf: a particle stays with its member; ts1: it changes member at each step; "
+        "moment_matching: redrawn at each step from the particles' Gaussian; expectation: one "
+        "particle, the members' mean",
+    )
+    particles: int = Field(0, ge=0, description="a sequence; 0: one a member")
+    aleatoric: bool = Field(False, description="particles also draw the noise that was learned")
+    tail: float = Field(
+        1.0, ge=0, le=1, description="CVaR: mean of this worst part of the particles; 1: of all"
+    )
+    deviation: float = Field(
+        0.3, ge=0, description="standard deviations over the particles taken off a return"
+    )
+    disagreement: float = Field(
+        0.0, ge=0, description="cost of a step for the particles' spread, in changes a period"
+    )
+
+
 class Rollout:
-    """Rolls N action sequences over H steps through all E members, each member staying with its own
-    prediction from step to step (TS-infinity of PETS without the aleatoric noise).
+    """Rolls N action sequences over H steps and P particles each (PETS, arXiv 1805.12114).
 
     Args:
-        reward: (next state [..., n], action [..., m]) -> [...].
-        termination: next state [..., n] -> bool [...]; a rollout earns nothing after it.
-        risk: the return of a sequence is the mean over members less `risk` standard deviations.
+        world: what was learned.
+        task: what is given; the rest is taken from `world`.
+        value: of the state after the last step, [..., n] -> [...]; extends a short horizon.
+        seed: of the particles' random numbers.
     """
 
     def __init__(
         self,
-        model: DynamicsModel,
-        reward: RewardFunction,
-        termination: TerminationFunction | None = None,
-        risk: float = 0.0,
+        world: WorldModel,
+        task: Task,
+        config: RolloutConfig | None = None,
+        value: Callable[[Tensor], Tensor] | None = None,
+        seed: int = 0,
     ) -> None:
-        self.model = model
-        self._reward, self._termination, self._risk = reward, termination, risk
+        self.model = world.dynamics.elite()
+        self._config = config or RolloutConfig()
+        task = world.completed(task)
+        if task.reward is None:
+            raise ValueError("the reward is neither given nor learned")
+        self._reward, self._termination = task.reward, task.termination
+        self._constraint, self._value = task.constraint, value
+        self._generator = torch.Generator().manual_seed(seed)
 
     @property
     def device(self) -> torch.device:
         """Where the model is, and so every tensor of a plan."""
-        return self.model.input_mean.device
+        return self.model.device
+
+    @property
+    def history(self) -> int:
+        """How many states, the present one with them, the model looks at."""
+        return self.model.config.history
+
+    def model_state(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Where a rollout starts, [x], from the newest states [T, n] and the actions between them
+        [T - 1, m]; see `DynamicsModel.model_state`."""
+        return self.model.model_state(states, actions)
 
     @torch.no_grad()
     def returns(self, state: Tensor, actions: Tensor) -> Tensor:
         """The return of each action sequence, [N]; one that is not finite counts as -inf.
 
         Args:
-            state: the state to start from, [n].
+            state: the model state to start from, [x].
             actions: [N, H, m].
 
         Raises:
             PlanningError: not one of the returns is finite.
         """
-        members, (samples, horizon, _) = self.model.config.members, actions.shape
-        by_time = actions.transpose(0, 1).contiguous()[:, None].expand(-1, members, -1, -1)
-        states = state.new_empty(horizon, members, samples, len(state))
-        now = state.expand(members, samples, -1)
-        for t in range(horizon):
-            now = self.model.predict(now, by_time[t])
-            states[t] = now
-        # Reward and termination of all steps at once: few large operations instead of many small.
-        rewards = self._reward(states, by_time)
-        if self._termination is not None:
-            ended = self._termination(states)
-            rewards[1:] *= ended.cumsum(0)[:-1] == 0
-        total = rewards.sum(0)
-        result = total.mean(0)
-        if self._risk and members > 1:
-            result = result - self._risk * total.std(0)
+        result = self._risk(self.particle_returns(state, actions))
         finite = torch.isfinite(result)
         if not finite.any():
             raise PlanningError("the model predicts no finite return for any action sequence")
         return torch.where(finite, result, -torch.inf)
 
     @torch.no_grad()
+    def particle_returns(self, state: Tensor, actions: Tensor) -> Tensor:
+        """The return of each particle of each action sequence, [P, N]."""
+        samples = len(actions)
+        states, by_time = self._states(state, actions)
+        before, after = states[:-1], states[1:]
+        # Reward and termination of all steps at once: few large operations instead of many small.
+        rewards = self._reward(before, by_time, after)
+        if self._constraint is not None:
+            rewards = rewards - self._constraint(after)
+        if self._config.disagreement:
+            rewards = rewards - self._config.disagreement * self._spread(after, samples)
+        value = None if self._value is None else self._value(after[-1])
+        if self._termination is not None:
+            lives = self._termination(after).cumsum(0) == 0
+            rewards[1:] *= lives[:-1]
+            value = None if value is None else value * lives[-1]
+        total = rewards.sum(0)
+        if value is not None:
+            total = total + value
+        return self._by_particle(total, samples)
+
+    def _states(self, state: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """States [H + 1, E, C N, n] and actions [H, E, C N, m]: C particles a member and sequence,
+        or [H + 1, 1, N, n] where there is one particle."""
+        (samples, horizon, _), members = actions.shape, self.model.members
+        mean = self._config.propagation == "expectation"
+        copies = 1 if mean else -(-(self._config.particles or members) // members)
+        by_time = actions.transpose(0, 1).repeat(1, copies, 1)[:, None]
+        by_time = by_time.expand(-1, 1 if mean else members, -1, -1)
+        now = state.expand(members, copies * samples, -1)
+        n = self.model.state_dim
+        states = state.new_empty(horizon + 1, 1 if mean else members, copies * samples, n)
+        states[0] = state[:n]
+        for t in range(horizon):
+            now = self._step(now, by_time[t].expand(members, -1, -1), samples)
+            states[t + 1] = now[: len(states[t]), :, :n]
+        return states, by_time
+
+    def _step(self, now: Tensor, action: Tensor, samples: int) -> Tensor:
+        propagation = self._config.propagation
+        if propagation == "ts1":
+            now = self._shuffled(now, samples)
+        if self._config.aleatoric and self.model.net.probabilistic:
+            now = self.model.sample(now, action, self._generator)
+        else:
+            now = self.model.predict(now, action)
+        if propagation == "expectation":
+            return now.mean(0, keepdim=True).expand_as(now)
+        if propagation == "moment_matching":
+            return self._redrawn(now, samples)
+        return now
+
+    def _shuffled(self, now: Tensor, samples: int) -> Tensor:
+        """The particles of each sequence dealt out to the members anew."""
+        particles = now.reshape(-1, samples, now.shape[-1])
+        order = torch.rand(particles.shape[:2], generator=self._generator).argsort(0)
+        index = order.to(now.device)[..., None].expand_as(particles)
+        return particles.gather(0, index).view(now.shape)
+
+    def _redrawn(self, now: Tensor, samples: int) -> Tensor:
+        """Each sequence's particles drawn from the Gaussian that has their mean and variance."""
+        particles = now.reshape(-1, samples, now.shape[-1])
+        if len(particles) == 1:
+            return now
+        noise = torch.randn(particles.shape, generator=self._generator).to(now.device)
+        return (particles.mean(0) + particles.std(0) * noise).view(now.shape)
+
+    def _by_particle(self, values: Tensor, samples: int) -> Tensor:
+        """[..., E, C N] -> [..., P, N]; particle p is of member p mod E."""
+        lead, members = values.shape[:-2], values.shape[-2]
+        split = values.reshape(*lead, members, -1, samples).transpose(-3, -2)
+        return split.reshape(*lead, -1, samples)[..., : self._config.particles or None, :]
+
+    def _spread(self, states: Tensor, samples: int) -> Tensor:
+        """How far apart the particles of a sequence are, [H, 1, C N]."""
+        columns = self._by_particle(states.movedim(-1, 0), samples)  # [n, H, P, N]
+        if columns.shape[-2] == 1:
+            return torch.zeros((), device=states.device)
+        # Of a quaternion the four numbers are compared: its spread is about half a rotation's.
+        scale = states.new_ones(states.shape[-1])
+        if not self.model.geometry.difference_dim < self.model.state_dim:
+            scale = self.model.delta_std
+        spread = (columns.std(-2) / scale[:, None, None]).mean(0)
+        return spread.repeat(1, states.shape[-2] // samples)[:, None]
+
+    def _risk(self, total: Tensor) -> Tensor:
+        """What the returns [P, N] of a sequence's particles count, [N]."""
+        particles, config = len(total), self._config
+        if particles == 1:
+            return total[0]
+        if config.tail < 1:
+            worst = max(1, round(config.tail * particles))
+            # NaN sorts last, where it would go unseen: 0 times the sum brings it back.
+            result = total.sort(0).values[:worst].mean(0) + 0.0 * total.sum(0)
+        else:
+            result = total.mean(0)
+        return result - config.deviation * total.std(0) if config.deviation else result
+
+    @torch.no_grad()
+    def step(self, state: Tensor, action: Tensor) -> Tensor:
+        """The model state [x] one period after `state` [x], with `action` [m]; mean over
+        members."""
+        members = self.model.members
+        next_states = self.model.predict(
+            state.expand(members, 1, -1), action.expand(members, 1, -1)
+        )
+        return next_states.mean((0, 1))
+
+    @torch.no_grad()
     def trajectory(self, state: Tensor, actions: Tensor) -> tuple[Tensor, float]:
         """The states along one action sequence, [H + 1, n], and its return, means over members.
 
         Args:
-            state: [n].
+            state: model state, [x].
             actions: [H, m].
         """
-        states = state.expand(self.model.config.members, 1, -1)
-        result, total = [state], 0.0
+        n = self.model.state_dim
+        states = state.expand(self.model.members, 1, -1)
+        result, total = [state[:n]], 0.0
         for action in actions:
             action = action.expand(len(states), 1, -1)
-            states = self.model.predict(states, action)
-            result.append(states.mean((0, 1)))
-            total += float(self._reward(states, action).mean())
+            before, states = states, self.model.predict(states, action)
+            result.append(states.mean((0, 1))[:n])
+            total += float(self._reward(before[..., :n], action, states[..., :n]).mean())
         return torch.stack(result), total

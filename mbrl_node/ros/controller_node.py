@@ -41,6 +41,7 @@ from mbrl_node.planning import (
     RandomShooting,
     RandomShootingConfig,
     Rollout,
+    RolloutConfig,
 )
 from mbrl_node.ros.clock import SimulatedClock
 from mbrl_node.ros.convert import plan_to_msg, to_time, transition_to_msg
@@ -50,7 +51,7 @@ from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.qos import LATEST, TRANSITIONS
 from mbrl_node.ros.state_reader import StateReader
 from mbrl_node.ros.status import Period, diagnostics, status_line
-from mbrl_node.spec.terms import reward_function, termination_function
+from mbrl_node.spec.task import Task
 
 CONTROLLERS = ("mppi", "random_shooting", "random", "hold")
 
@@ -79,9 +80,7 @@ class ControllerNode(Node):
         self._duration = declare(
             self, "duration", 0.0, "robot time after which it ends, s; 0: never"
         )
-        self._risk = declare(
-            self, "risk", 0.3, "standard deviations over the ensemble taken off a return"
-        )
+        self._rollout = declare_config(self, "rollout", RolloutConfig)
         simulated = self.get_parameter("use_sim_time").value
         self._pace_clock = SimulatedClock(self) if simulated else SteadyClock()
         self._reader = StateReader(self, spec, self._robot_time)
@@ -283,12 +282,7 @@ class ControllerNode(Node):
             )
 
     def _use_model(self, model, version: int, held_out_error: float) -> None:  # type: ignore[no-untyped-def]
-        rollout = Rollout(
-            model.to(self._device),
-            reward_function(self._spec),
-            termination_function(self._spec),
-            self._risk,
-        )
+        rollout = Rollout(model.to(self._device), Task.of(self._spec), self._rollout)
         with self._model_lock:
             if version <= self._model_version:
                 return

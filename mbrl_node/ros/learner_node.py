@@ -23,6 +23,7 @@ from mbrl_node.ros.device import torch_device
 from mbrl_node.ros.parameters import declare, declare_config, declare_robot, forward_logs
 from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.qos import LATEST, TRANSITIONS
+from mbrl_node.spec.task import Task
 
 
 class LearnerNode(Node):
@@ -43,7 +44,14 @@ class LearnerNode(Node):
         model = declare_config(self, "model", ModelConfig)
         self._lock = lock_run(Path(run_dir))
         self._learner = Learner(
-            self._spec, Path(run_dir), self._config, trainer, model, seed, str(device)
+            self._spec,
+            Task.of(self._spec),
+            Path(run_dir),
+            self._config,
+            trainer,
+            model,
+            seed,
+            str(device),
         )
         self._received: queue.SimpleQueue[data.Transition] = queue.SimpleQueue()
         self._unstored: list[data.Transition] = []

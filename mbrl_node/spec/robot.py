@@ -6,8 +6,6 @@ and what it holds is consistent: names are unique, references resolve, limits an
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,8 +32,7 @@ from mbrl_node.spec.parts import (
     StateRange,
 )
 from mbrl_node.spec.references import reference_problems
-
-FloatArray = npt.NDArray[np.float64]
+from mbrl_node.spec.system import FloatArray, Quaternion, hash_of
 
 
 class RobotSpec(SpecModel):
@@ -178,6 +175,11 @@ class RobotSpec(SpecModel):
         return np.array([field.angle for field in self.state_fields])
 
     @property
+    def quaternions(self) -> tuple[Quaternion, ...]:
+        """None: what a JointState carries are single numbers."""
+        return ()
+
+    @property
     def model_inputs(self) -> tuple[str, ...]:
         """The state fields that a dynamics model looks at, in order."""
         return tuple(field.name for field in self.state_fields if field.model_input)
@@ -225,9 +227,7 @@ class RobotSpec(SpecModel):
             (self.action.topic, self.action.type, field.name, field.joint, field.unit)
             for field in self.action.fields
         ]
-        canonical = json.dumps([self.rate, state, action], separators=(",", ":"))
-        digest = hashlib.sha256(canonical.encode()).digest()
-        return int.from_bytes(digest[:8], "big") >> 1 or 1
+        return hash_of([self.rate, state, action])
 
 
 def _merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,9 @@ from torch import Tensor
 from mbrl_node.spec.parts import Term
 from mbrl_node.spec.robot import RobotSpec
 
-RewardFunction = Callable[[Tensor, Tensor], Tensor]
+# (state [..., n], action [..., m], next state [..., n]) -> [...]
+RewardFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
+# next state [..., n] -> bool [...]
 TerminationFunction = Callable[[Tensor], Tensor]
 GoalFunction = Callable[[npt.NDArray[np.float64]], bool]
 
@@ -44,18 +46,18 @@ _PERIODIC = ("cos", "sin")
 
 
 def reward_function(spec: RobotSpec) -> RewardFunction:
-    """The spec's reward: (next_state [..., state_dim], action [..., action_dim]) -> [...].
+    """The spec's reward: (state [..., n], action [..., m], next_state [..., n]) -> [...].
 
-    The sum of weight * term of the state reached and the action that led there. The result has
-    the leading shape of next_state, to which action's must broadcast; NaN where next_state is not
-    finite.
+    The sum of weight * term of the state reached and the action that led there; the state before
+    does not count. The result has the leading shape of next_state, to which action's must
+    broadcast; NaN where next_state is not finite.
     """
     terms = [
         (_column(spec, term), _term(spec, term), term.weight, term.of in spec.action_names)
         for term in spec.reward_terms
     ]
 
-    def reward(next_state: Tensor, action: Tensor) -> Tensor:
+    def reward(state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         total = _zero_or_nan(next_state)
         for column, term, weight, of_action in terms:
             value = (action if of_action else next_state)[..., column]

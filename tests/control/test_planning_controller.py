@@ -8,6 +8,7 @@ import torch
 
 from mbrl_node.control import Observation, PlanningController
 from mbrl_node.planning import ActionSpace, Planner, PlanningError
+from mbrl_node.planning.planner import PlannerConfig
 
 DT = 0.1
 PERIOD = 100_000_000
@@ -17,6 +18,13 @@ class Adder:
     """Stands where a rollout would: the model says that an action is added to the state."""
 
     device = torch.device("cpu")
+    history = 1
+
+    def model_state(self, states, actions):
+        return states[-1]
+
+    def step(self, state, action):
+        return state + action
 
     def trajectory(self, state, actions):
         states = torch.cat((state[None], state + actions.cumsum(0)))
@@ -28,9 +36,11 @@ class Ramp(Planner):
 
     def __init__(self, horizon=4):
         self.shifts, self.resets, self.gate, self.error = [], 0, None, None
-        super().__init__(ActionSpace(torch.tensor([-9.0]), torch.tensor([9.0])), horizon, 0)
+        config = PlannerConfig(horizon=horizon * DT)
+        space = ActionSpace(torch.tensor([-9.0]), torch.tensor([9.0]))
+        super().__init__(config, space, DT)
 
-    def plan(self, rollout, state):
+    def plan(self, rollout, state, last_action=None, proposals=None):
         if self.gate:
             self.gate.wait(10)
         if self.error:

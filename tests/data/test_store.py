@@ -114,6 +114,8 @@ def test_the_buffer_grows_and_keeps_the_order():
     buffer = ReplayBuffer(4, 1)
     for start in (0, 700, 1400):
         buffer.add([transition(i) for i in range(start, start + 700)])
-    state, action, next_state = buffer.tensors(start=1000)
-    assert len(buffer) == 2100 and state.shape == (1100, 4) and action.shape == (1100, 1)
-    assert state[0, 0] == 1000.0 and next_state[-1, 3] == 2099 + 4
+    batch = buffer.batch(start=1000)
+    assert (
+        len(buffer) == 2100 and batch.state.shape == (1100, 4) and batch.action.shape == (1100, 1)
+    )
+    assert batch.state[0, 0] == 1000.0 and batch.next_state[-1, 3] == 2099 + 4

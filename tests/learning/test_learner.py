@@ -10,6 +10,7 @@ from mbrl_node.data import Transition
 from mbrl_node.learning import Learner, LearnerConfig, TrainerConfig
 from mbrl_node.models import ModelConfig
 from mbrl_node.spec import load_spec
+from mbrl_node.spec.task import Task
 
 SPEC = load_spec("cartpole")
 CONFIG = LearnerConfig(min_transitions=10, gradient_steps=60)
@@ -47,7 +48,7 @@ def transitions(start: int, count: int, session: int = 1) -> list[Transition]:
 
 
 def learner(path, **kwargs) -> Learner:
-    return Learner(SPEC, path, CONFIG, TrainerConfig(), MODEL, **kwargs)
+    return Learner(SPEC, Task.of(SPEC), path, CONFIG, TrainerConfig(), MODEL, **kwargs)
 
 
 def test_the_held_out_error_falls_as_data_comes(tmp_path):
@@ -107,7 +108,7 @@ def test_the_same_seed_gives_the_same_bits(tmp_path):
         it = learner(tmp_path / name, seed=3)
         it.add(transitions(0, 40))
         it.update()
-        weights.append(it._trainer.model.state_dict())
+        weights.append(it.model.state_dict())
     assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
 
 
@@ -115,12 +116,12 @@ def test_a_diverging_update_leaves_the_model_and_the_version_as_they_were(tmp_pa
     it = learner(tmp_path)
     it.add(transitions(0, 40))
     it.update()
-    before = {k: v.clone() for k, v in it._trainer.model.state_dict().items()}
+    before = {k: v.clone() for k, v in it.model.state_dict().items()}
     it.buffer._data[:40] = math.nan
     it.add(transitions(40, 1))
     with pytest.raises(FloatingPointError):
         it.update()
-    after = it._trainer.model.state_dict()
+    after = it.model.state_dict()
     assert it.latest.version == 1 and all(torch.equal(before[k], after[k]) for k in before)
 
 
@@ -131,7 +132,8 @@ def test_a_cancelled_update_offers_nothing(tmp_path):
 
 
 def test_old_checkpoints_are_removed(tmp_path):
-    it = Learner(SPEC, tmp_path, LearnerConfig(min_transitions=1, gradient_steps=1), None, MODEL)
+    once = LearnerConfig(min_transitions=1, gradient_steps=1)
+    it = Learner(SPEC, Task.of(SPEC), tmp_path, once, None, MODEL)
     it.add(transitions(0, 10))
     for _ in range(14):
         it.update()

@@ -2,18 +2,9 @@
 
 import math
 
-import pytest
 import torch
 
-from mbrl_node.models import (
-    CheckpointError,
-    DynamicsModel,
-    ModelConfig,
-    load_checkpoint,
-    newest_checkpoint,
-    save_checkpoint,
-)
-from mbrl_node.models.checkpoint import checkpoint_path
+from mbrl_node.models import DynamicsModel, ModelConfig
 from mbrl_node.spec import load_spec
 
 SPEC = load_spec("cartpole")
@@ -53,7 +44,7 @@ def test_a_dimension_that_never_changes_does_not_blow_up():
     model.fit_normalizer(state, action, state.clone())
     loss = model.loss(*(x.expand(3, -1, -1) for x in (state, action, state)))
     assert (
-        torch.isfinite(loss)
+        torch.isfinite(loss).all()
         and torch.isfinite(model.predict(state.expand(3, -1, -1), action.expand(3, -1, -1))).all()
     )
 
@@ -87,47 +78,3 @@ def test_members_are_independent():
     after = model.predict(state, action)
     assert torch.equal(before[0], after[0]) and torch.equal(before[2], after[2])
     assert not torch.equal(before[1], after[1])
-
-
-def test_a_checkpoint_gives_the_same_model_back(tmp_path):
-    model = DynamicsModel(SPEC, SMALL)
-    state, action = random_batch(16)
-    model.fit_normalizer(state, action, state + 0.1 * torch.randn(16, 4))
-    save_checkpoint(model, tmp_path / "m.safetensors", {"version": 7, "held_out_error": math.nan})
-    loaded, info = load_checkpoint(tmp_path / "m.safetensors", SPEC)
-    batch = state.expand(3, -1, -1), action.expand(3, -1, -1)
-    assert torch.equal(model.predict(*batch), loaded.predict(*batch))
-    assert info["version"] == 7 and loaded.config == SMALL
-    assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]  # no half-written file is left
-
-
-def test_checkpoints_that_cannot_be_used_are_refused_by_name(tmp_path):
-    path = tmp_path / "m.safetensors"
-    with pytest.raises(CheckpointError, match=r"m\.safetensors: cannot be read"):
-        load_checkpoint(path, SPEC)
-    model = DynamicsModel(SPEC, SMALL)
-    save_checkpoint(model, path, {})
-    with pytest.raises(CheckpointError, match=r"m\.safetensors: was learned for another robot"):
-        load_checkpoint(path, SPEC.with_overrides(rate=50.0))
-    fields = SPEC.model_dump()["state"]
-    fields[0]["fields"][0]["model_input"] = True
-    with pytest.raises(CheckpointError, match=r"was learned from \["):
-        load_checkpoint(path, SPEC.with_overrides(state=fields))
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match=r"m\.safetensors: cannot be read"):
-        load_checkpoint(path, SPEC)
-    with torch.no_grad():
-        model.net.biases[0][:] = math.nan
-    save_checkpoint(model, path, {})
-    with pytest.raises(CheckpointError, match="not finite"):
-        load_checkpoint(path, SPEC)
-
-
-def test_the_newest_usable_checkpoint_is_found(tmp_path):
-    assert newest_checkpoint(tmp_path, SPEC) is None
-    model = DynamicsModel(SPEC, SMALL)
-    for version in (1, 2, 10):
-        save_checkpoint(model, checkpoint_path(tmp_path, version), {"version": version})
-    checkpoint_path(tmp_path, 11).write_bytes(b"cut off")
-    newest = newest_checkpoint(tmp_path, SPEC)
-    assert newest is not None and newest[2]["version"] == 10

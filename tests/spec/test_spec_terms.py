@@ -16,13 +16,18 @@ from mbrl_node.spec.parts import TermName
 from mbrl_node.spec.terms import (
     TERMS,
     goal_function,
-    reward_function,
     termination_function,
     wrap,
 )
+from mbrl_node.spec.terms import reward_function as reward_of_step
 
 SPEC = load_spec("cartpole")
 NAN, INF = math.nan, math.inf
+
+
+def reward_function(spec: RobotSpec) -> Any:
+    """(next_state, action) -> reward; the state before is none, as it must not count."""
+    return lambda next_state, action: reward_of_step(spec)(None, action, next_state)
 
 
 def rewarding(*terms: dict[str, Any]) -> RobotSpec:

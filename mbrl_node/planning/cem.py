@@ -1,0 +1,91 @@
+"""The cross-entropy method."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from mbrl_node.planning.planner import ActionSpace, Planner, PlannerConfig, Returns, best
+
+
+class CEMConfig(PlannerConfig):
+    """Parameters of the cross-entropy method."""
+
+    samples: int = Field(40, ge=1, description="action sequences an iteration")
+    iterations: int = Field(3, ge=1, description="times the mean is improved in a plan")
+    elite_ratio: float = Field(
+        0.2, gt=0, le=1, description="part of the samples, the best, that make the next mean"
+    )
+    noise: float = Field(
+        0.5,
+        gt=0,
+        description="standard deviation of the first samples around the mean, as a part of each "
+        "action's half range",
+    )
+    min_noise: float = Field(
+        0.05, gt=0, description="the least standard deviation, as a part of each half range"
+    )
+    momentum: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="part of the mean and deviation kept from iteration to iteration",
+    )
+
+
+class CEM(Planner):
+    """Draws samples around a mean, then moves the mean and the standard deviation of every action
+    to those of the best samples, the elites (Rubinstein 1999; as in PETS, arXiv 1805.12114). The
+    plan is the mean, not the single best sample, which owes its place to the model's errors too.
+
+    Samples are from a normal distribution truncated to the bounds, not clipped, so that no
+    probability piles up on a bound. Each plan starts from the mean of the last, and from the full
+    noise.
+    """
+
+    Config = CEMConfig
+
+    def __init__(self, config: CEMConfig, space: ActionSpace, dt: float, seed: int = 0) -> None:
+        super().__init__(config, space, dt, seed)
+        self._config = config
+
+    def plan(
+        self,
+        rollout: Returns,
+        state: Tensor,
+        last_action: Tensor | None = None,
+        proposals: Tensor | None = None,
+    ) -> Tensor:
+        config, space = self._config, self.space.to(state.device)
+        elites = max(1, round(config.elite_ratio * config.samples))
+        floor = config.min_noise * space.half_range
+        mean = space.project(self._warm_start(space), last_action)
+        std = (config.noise * space.half_range).expand_as(mean)
+        for iteration in range(config.iterations):
+            uniform = self._uniform(config.samples, *mean.shape).to(state.device)
+            actions = truncated_normal(uniform, mean, std, space)
+            extra = proposals if iteration == 0 else None
+            actions = self._candidates(space, actions, last_action, extra)
+            elite = best(actions, self._returns(rollout, state, actions), elites)
+            mean = torch.lerp(elite.mean(0), mean, config.momentum)
+            std = torch.lerp(elite.std(0, correction=0), std, config.momentum).maximum(floor)
+        self._mean = mean
+        return mean
+
+
+def truncated_normal(uniform: Tensor, mean: Tensor, std: Tensor, space: ActionSpace) -> Tensor:
+    """Normal samples conditioned on being within the box, by the inverse of their distribution.
+
+    Args:
+        uniform: from [0, 1), [N, H, m].
+        mean: within the box, [H, m].
+        std: [H, m].
+    """
+    low = torch.special.ndtr((space.low - mean) / std)
+    high = torch.special.ndtr((space.high - mean) / std)
+    # Where a bound is many deviations away the ends are 0 and 1, and their inverse infinite: the
+    # clip of the caller would put such a draw on the bound. 1e-7 is 5.2 deviations.
+    quantile = torch.lerp(low, high, uniform).clamp(1e-7, 1 - 1e-7)
+    samples: Tensor = mean + std * torch.special.ndtri(quantile)
+    return samples

@@ -1,0 +1,31 @@
+"""What a robot is to do, as functions of its states and actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mbrl_node.spec.robot import RobotSpec
+from mbrl_node.spec.terms import (
+    RewardFunction,
+    TerminationFunction,
+    reward_function,
+    termination_function,
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Reward and end of an episode as far as they are given; what is None is learned."""
+
+    reward: RewardFunction | None = None
+    termination: TerminationFunction | None = None
+    # What breaking (or nearing) a limit costs in a plan: next state [..., n] -> [...], 0 or more.
+    constraint: Callable[[Tensor], Tensor] | None = None
+
+    @classmethod
+    def of(cls, spec: RobotSpec) -> Task:
+        """As the robot's file says."""
+        return cls(reward_function(spec), termination_function(spec))
