@@ -14,8 +14,11 @@ class StateGeometry(nn.Module):
     """Features and differences of states [..., n].
 
     A difference has one number a state field, but three (a rotation vector, rad, in the body's
-    frame) for the four of a quaternion: `difference_dim`. Fields that the system marks as no model
-    input are left out of the features.
+    frame) for the four of a quaternion: `difference_dim`.
+
+    Args:
+        inputs: names of the fields that features show; None: those that the system marks as input
+            of a dynamics model.
     """
 
     _linear: Tensor
@@ -24,10 +27,11 @@ class StateGeometry(nn.Module):
     _plain: Tensor
     _quaternions: Tensor
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, inputs: tuple[str, ...] | None = None) -> None:
         super().__init__()
         angle = torch.as_tensor(system.angle_mask)
-        seen = torch.tensor([name in system.model_inputs for name in system.state_names])
+        inputs = system.model_inputs if inputs is None else inputs
+        seen = torch.tensor([name in inputs for name in system.state_names])
         quaternions = torch.tensor(system.quaternions, dtype=torch.long).reshape(-1, 4)
         turns = torch.zeros(system.state_dim, dtype=torch.bool)
         turns[quaternions.flatten()] = True
