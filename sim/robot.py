@@ -143,6 +143,20 @@ class BulletRobot:
             [applied.get(i, 0.0) for i in self._index.values()],
         )
 
+    def picture(self, width: int = 320, height: int = 240) -> NDArray[np.uint8]:
+        """A picture of the world from the side, [height, width, 3]; drawn without a display."""
+        view = pybullet.computeViewMatrixFromYawPitchRoll((0, 0, 0.3), 3.0, 0, -10, 0, 2)
+        lens = pybullet.computeProjectionMatrixFOV(60, width / height, 0.1, 20)
+        picture = pybullet.getCameraImage(
+            width,
+            height,
+            view,
+            lens,
+            renderer=pybullet.ER_TINY_RENDERER,
+            physicsClientId=self._world,
+        )
+        return np.reshape(np.asarray(picture[2], np.uint8), (height, width, 4))[..., :3]
+
     def close(self) -> None:
         """Ends the PyBullet world."""
         pybullet.disconnect(physicsClientId=self._world)

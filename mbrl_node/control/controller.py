@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mbrl_node.spec import RobotSpec
+from mbrl_node.spec.system import System
 
 Array = NDArray[np.float64]
 
@@ -57,7 +57,7 @@ class Controller(ABC):
 class Hold(Controller):
     """Always the robot's safe command."""
 
-    def __init__(self, name: str, spec: RobotSpec) -> None:
+    def __init__(self, name: str, spec: System) -> None:
         super().__init__(name)
         self._safe = spec.action_safe
 
@@ -68,7 +68,7 @@ class Hold(Controller):
 class RandomActions(Controller):
     """Explores: actions from U(a), each held for `hold` s so that the robot moves."""
 
-    def __init__(self, name: str, spec: RobotSpec, hold: float = 0.24, seed: int = 0) -> None:
+    def __init__(self, name: str, spec: System, hold: float = 0.24, seed: int = 0) -> None:
         super().__init__(name)
         self._low, self._high = spec.action_min, spec.action_max
         self._hold = max(1, round(hold / spec.dt))

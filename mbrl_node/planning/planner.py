@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from mbrl_node.planning.rollout import PlanningError
-from mbrl_node.spec import RobotSpec
+from mbrl_node.spec.system import System
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class ActionSpace:
         object.__setattr__(self, "max_step", self.max_step.to(self.low).expand_as(self.low))
 
     @classmethod
-    def of(cls, spec: RobotSpec) -> ActionSpace:
-        """The limits in the robot's spec."""
+    def of(cls, spec: System) -> ActionSpace:
+        """The limits of a robot's actions."""
         limits = (spec.action_min, spec.action_max, spec.action_max_rate * spec.dt)
         return cls(*(torch.as_tensor(x, dtype=torch.float32) for x in limits))
 

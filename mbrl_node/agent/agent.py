@@ -1,0 +1,179 @@
+"""One agent that learns while it acts: what the ROS nodes do in two processes, in one thread."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from mbrl_node.control import Observation, RandomActions
+from mbrl_node.data import Transition
+from mbrl_node.learning import Learner, LearnerConfig, TrainerConfig, Update
+from mbrl_node.models import ModelConfig
+from mbrl_node.planning import (
+    PLANNERS,
+    ActionSpace,
+    CEMConfig,
+    ICEMConfig,
+    MPPIConfig,
+    RandomShootingConfig,
+    Rollout,
+    RolloutConfig,
+)
+from mbrl_node.spec.system import System
+from mbrl_node.spec.task import Task
+
+Array = NDArray[np.float64]
+
+
+class AgentConfig(BaseModel):
+    """Everything that can be set; the sections are those of config/mbrl.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    planner: str = Field("mppi", description="which planner acts")
+    rollout: RolloutConfig = RolloutConfig()
+    mppi: MPPIConfig = MPPIConfig()
+    icem: ICEMConfig = ICEMConfig()
+    cem: CEMConfig = CEMConfig()
+    random_shooting: RandomShootingConfig = RandomShootingConfig()
+    learner: LearnerConfig = LearnerConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    model: ModelConfig = ModelConfig()
+
+
+class Agent:
+    """Acts, remembers and learns, one control period after the other.
+
+    Until there is a model, actions are random. Then each action is the first of a plan made from
+    the measured state. After every `learner.period` of robot time the model is trained. All that
+    it learned is in `run_dir`, and an agent made on the same folder goes on from there.
+
+    Args:
+        learn: False only acts, with the newest model of the folder.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        task: Task,
+        run_dir: Path,
+        config: AgentConfig | None = None,
+        seed: int = 0,
+        device: str = "cpu",
+        learn: bool = True,
+    ) -> None:
+        self._system, self._task = system, task
+        self.config = config = config or AgentConfig()
+        self.learner = Learner(
+            system, task, run_dir, config.learner, config.trainer, config.model, seed, device
+        )
+        self._learn = learn
+        planner = PLANNERS[config.planner]
+        space = ActionSpace.of(system)
+        self._planner = planner(getattr(config, config.planner), space, system.dt, seed)
+        self._explorer = RandomActions("random", system, seed=seed)
+        self._rollout: Rollout | None = None
+        self._session, self._sequence = time.time_ns(), 0
+        self.steps = len(self.learner.store)  # in this run, those of earlier sessions too
+        self.episode = 0
+        self.plan_time = 0.0  # s that the last plan took
+        self._take_model()
+        self.begin_episode()
+
+    def begin_episode(self) -> None:
+        """The environment was reset."""
+        self.episode += 1
+        self._step = 0
+        self._planner.reset()
+        self._states: list[Array] = []  # that the model looks back at, oldest first
+        self._actions: list[Array] = []
+        self._last_action = self._system.action_safe
+
+    def act(self, state: Array) -> Array:
+        """The action for a state [n], [m].
+
+        Raises:
+            PlanningError: the model gives no finite return from this state.
+        """
+        if self._rollout is None:
+            now = round(self._step * self._system.dt * 1e9)
+            return self._explorer.update(Observation(now, now, state), self._last_action)
+        begin = time.perf_counter()
+        states, actions = (
+            torch.as_tensor(np.array(x), dtype=torch.float32, device=self._rollout.device)
+            for x in ([*self._states, state], self._actions)
+        )
+        last = torch.as_tensor(self._last_action, dtype=torch.float32, device=states.device)
+        start = self._rollout.model_state(states, actions)
+        plan = self._planner.plan(self._rollout, start, last)
+        self._planner.shift(1)
+        action: Array = plan[0].cpu().numpy().astype(np.float64)
+        self.plan_time = time.perf_counter() - begin
+        return action
+
+    def observe(
+        self,
+        state: Array,
+        action: Array,
+        next_state: Array,
+        reward: float,
+        terminated: bool = False,
+        truncated: bool = False,
+    ) -> Update | None:
+        """Takes in what came of an action; the new version where the model was trained."""
+        period = round(self._system.dt * 1e9)
+        self._remember(state, action)
+        if not self._learn:
+            return None
+        transition = Transition(
+            self._session,
+            self._sequence,
+            self.episode,
+            self._step,
+            self._sequence * period,
+            (self._sequence + 1) * period,
+            np.asarray(state, np.float64),
+            np.asarray(action, np.float64),
+            np.asarray(action, np.float64),
+            np.asarray(next_state, np.float64),
+            float(reward),
+            terminated,
+            truncated,
+            "random" if self._rollout is None else self.config.planner,
+            self.learner.latest.version if self.learner.latest else 0,
+        )
+        self.learner.add([transition])
+        self._sequence += 1
+        self._step += 1
+        self.steps += 1
+        every = max(1, round(self.config.learner.period / self._system.dt))
+        if self._sequence % every or not self.learner.due:
+            return None
+        update = self.learner.update()
+        self._take_model()
+        return update
+
+    def _remember(self, state: Array, action: Array) -> None:
+        self._last_action = np.asarray(action, np.float64)
+        keep = self.config.model.history - 1
+        if keep:
+            self._states = [*self._states, state][-keep:]
+            self._actions = [*self._actions, action][-keep:]
+
+    def _take_model(self) -> None:
+        if self.learner.latest is not None:
+            self._rollout = Rollout(
+                self.learner.model,
+                self._task,
+                self.config.rollout,
+                seed=self.learner.latest.version,
+            )
+
+    def close(self) -> None:
+        """Closes the store; everything learned is on disk already."""
+        self.learner.store.close()
