@@ -134,14 +134,9 @@ class Learner:
                     "%d transitions before %d never came", t.sequence - expected, t.sequence
                 )
             self._next_sequence[t.session] = t.sequence + 1
-            if self._is_one_step(t):
+            if is_one_step(t, self._system.dt):
                 usable.append(t)
         self.buffer.add(usable)
-
-    def _is_one_step(self, t: Transition) -> bool:
-        """A late tick makes a longer step, which a model of one control period must not learn."""
-        period = self._system.dt * 1e9
-        return abs(t.next_stamp - t.stamp - period) < 0.25 * period
 
     @property
     def due(self) -> bool:
@@ -204,3 +199,10 @@ class Learner:
             self._trainer.choose_elites(new)
         data = new.state, new.action, new.next_state
         return model.error(*data), float(model.scores(*data).mean())
+
+
+def is_one_step(t: Transition, dt: float) -> bool:
+    """Whether it may be learned from: a late tick makes a step that is longer than the control
+    period of `dt` s."""
+    period = dt * 1e9
+    return abs(t.next_stamp - t.stamp - period) < 0.25 * period
