@@ -13,9 +13,11 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from mbrl_node.spec.errors import Problem, show
+from mbrl_node.spec.errors import Problem, did_you_mean, show
+from mbrl_node.spec.plugins import PluginError, plugins
 
-TermName = Literal["cos", "sin", "linear", "abs", "square", "beyond"]
+TERM_GROUP = "mbrl.reward_terms"
+BUILT_IN_TERMS = ("cos", "sin", "linear", "abs", "square", "beyond")
 _TERM_RANGE = {"cos": (-1.0, 1.0), "sin": (-1.0, 1.0)} | dict.fromkeys(
     ("abs", "square", "beyond"), (0.0, math.inf)
 )
@@ -29,11 +31,25 @@ def _as_tuple(value: object) -> object:
 def _matching(pattern: str, complaint: str) -> AfterValidator:
     def check(value: str) -> str:
         if re.fullmatch(pattern, value) is None:
-            problem = Problem((), f"{show(value)} {complaint}")
-            raise PydanticCustomError("problems", "", {"problems": (problem,)})
+            raise _refused(f"{show(value)} {complaint}")
         return value
 
     return AfterValidator(check)
+
+
+def _known_term(value: object) -> object:
+    try:
+        known = [*BUILT_IN_TERMS, *plugins(TERM_GROUP, BUILT_IN_TERMS)]
+    except PluginError as error:
+        raise _refused(str(error)) from None
+    if value not in known:
+        hint = did_you_mean(value, known)
+        raise _refused(f"{show(value)} is not one of {', '.join(known)}{hint}")
+    return value
+
+
+def _refused(text: str) -> PydanticCustomError:
+    return PydanticCustomError("problems", "", {"problems": (Problem((), text),)})
 
 
 _TOKEN = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -48,6 +64,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Text = Annotated[str, _matching(r"\S(.*\S)?", "is blank or has space at its ends")]
 Name = Annotated[str, _matching(_TOKEN, _NO_NAME)]
 RosName = Annotated[str, _matching(rf"(~?/)?{_TOKEN}(/{_TOKEN})*", _NO_ROS_NAME)]
+TermName = Annotated[str, BeforeValidator(_known_term)]  # not imported here: that may need torch
 
 
 class SpecModel(BaseModel):
@@ -135,7 +152,7 @@ class Term(SpecModel):
     def check(self) -> Iterator[Problem]:
         if self.term == "beyond" and self.limit is None:
             yield Problem(("limit",), "is missing: 'beyond' is max(0, |value| - limit)")
-        elif self.term != "beyond" and self.limit is not None:
+        elif self.term in BUILT_IN_TERMS and self.term != "beyond" and self.limit is not None:
             yield Problem(("limit",), f"is not a key of '{self.term}', only of 'beyond'")
 
 
@@ -174,6 +191,17 @@ class StateRange(SpecModel):
 
     def check(self) -> Iterator[Problem]:
         yield from _check_range(self.min, self.max)
+
+
+class Constraint(StateRange):
+    """A range that plans keep away from the ends of, before anything terminates.
+
+    What a plan pays for each step is zero while the state is farther than `margin` inside a limit
+    and grows with the square from there on: weight * ((margin - distance) / margin)^2.
+    """
+
+    margin: Positive = Field(description="the distance inside a limit from which on it costs")
+    weight: Positive = Field(description="the cost of a step on the limit, in units of the reward")
 
 
 class Goal(SpecModel):

@@ -18,6 +18,7 @@ from pydantic import Field, PrivateAttr, ValidationError
 from mbrl_node.spec.errors import Location, Problem, SpecError, from_pydantic, line, show
 from mbrl_node.spec.parts import (
     ActionTopic,
+    Constraint,
     Episode,
     Goal,
     JointStateField,
@@ -46,6 +47,7 @@ class RobotSpec(SpecModel):
         alias="reward", description="the terms whose weighted sum is the reward"
     )
     termination: ListOf[StateRange] = Field((), description="the ranges that end an episode")
+    constraints: ListOf[Constraint] = Field((), description="the ranges that plans keep within")
     goal: Goal | None = Field(None, description="when the task counts as solved")
     episode: Episode = Field(description="how long an episode is, and how to reset")
     sim: Sim | None = Field(None, description="how PyBullet builds the robot")
@@ -129,9 +131,10 @@ class RobotSpec(SpecModel):
         bounds: list[tuple[Location, str, float | None]] = []
         for i, term in enumerate(self.reward_terms):
             bounds.append((("reward", i, "limit"), term.of, term.limit))
-        for i, allowed in enumerate(self.termination):
-            bounds.append((("termination", i, "min"), allowed.of, allowed.min))
-            bounds.append((("termination", i, "max"), allowed.of, allowed.max))
+        for key, ranges in (("termination", self.termination), ("constraints", self.constraints)):
+            for i, allowed in enumerate(ranges):
+                bounds.append(((key, i, "min"), allowed.of, allowed.min))
+                bounds.append(((key, i, "max"), allowed.of, allowed.max))
         for at, name, bound in bounds:
             if name in angles and bound is not None and abs(bound) >= math.pi:
                 yield Problem(

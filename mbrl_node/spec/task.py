@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-
-from torch import Tensor
 
 from mbrl_node.spec.robot import RobotSpec
 from mbrl_node.spec.terms import (
+    ConstraintFunction,
     RewardFunction,
     TerminationFunction,
+    constraint_function,
     reward_function,
     termination_function,
 )
@@ -23,9 +22,9 @@ class Task:
     reward: RewardFunction | None = None
     termination: TerminationFunction | None = None
     # What breaking (or nearing) a limit costs in a plan: next state [..., n] -> [...], 0 or more.
-    constraint: Callable[[Tensor], Tensor] | None = None
+    constraint: ConstraintFunction | None = None
 
     @classmethod
     def of(cls, spec: RobotSpec) -> Task:
         """As the robot's file says."""
-        return cls(reward_function(spec), termination_function(spec))
+        return cls(reward_function(spec), termination_function(spec), constraint_function(spec))

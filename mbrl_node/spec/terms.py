@@ -1,8 +1,8 @@
-"""Reward, termination and goal of a spec as functions of state and action.
+"""Reward, termination, goal and constraints of a spec as functions of state and action.
 
-All three are defined once, on torch tensors: for a planner's batches and for the one state that
+All are defined once, on torch tensors: for a planner's batches and for the one state that
 the robot is in. A state with a NaN or an infinity in any field, read or not, is never hidden: its
-reward is NaN, it terminates, and it reaches no goal.
+reward and its cost are NaN, it terminates, and it reaches no goal.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mbrl_node.spec.parts import Term
+from mbrl_node.spec.parts import TERM_GROUP, Term
+from mbrl_node.spec.plugins import find
 from mbrl_node.spec.robot import RobotSpec
 
 # (state [..., n], action [..., m], next state [..., n]) -> [...]
 RewardFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 # next state [..., n] -> bool [...]
 TerminationFunction = Callable[[Tensor], Tensor]
+# next state [..., n] -> what it costs a plan, 0 or more, [...]
+ConstraintFunction = Callable[[Tensor], Tensor]
 GoalFunction = Callable[[npt.NDArray[np.float64]], bool]
 
 
@@ -90,6 +93,32 @@ def termination_function(spec: RobotSpec) -> TerminationFunction:
     return terminated
 
 
+def constraint_function(spec: RobotSpec) -> ConstraintFunction | None:
+    """What it costs a plan to be near or beyond a limit: (state [..., n]) -> [...].
+
+    The sum of weight * max(0, (margin - d) / margin)^2 over all limits, d being the distance to the
+    limit, negative beyond it: a relaxed barrier, finite everywhere, so that a robot that is beyond
+    finds its way back. None for a spec without constraints.
+    """
+    names, angles = spec.state_names, spec.angle_mask
+    limits = [
+        (names.index(c.of), bool(angles[names.index(c.of)]), limit, inward / c.margin, c.weight)
+        for c in spec.constraints
+        for limit, inward in ((c.min, 1.0), (c.max, -1.0))
+        if limit is not None
+    ]
+
+    def cost(state: Tensor) -> Tensor:
+        total = _zero_or_nan(state)
+        for column, is_angle, limit, scale, weight in limits:
+            value = wrap(state[..., column]) if is_angle else state[..., column]
+            nearness = ((limit - value) * scale + 1.0).relu()
+            total = total.add_(nearness.square(), alpha=weight)
+        return total
+
+    return cost if limits else None
+
+
 def goal_function(spec: RobotSpec) -> GoalFunction:
     """Do all conditions of the goal hold in a state [state_dim]?
 
@@ -129,7 +158,8 @@ def _column(spec: RobotSpec, term: Term) -> int:
 
 def _term(spec: RobotSpec, term: Term) -> Callable[[Tensor], Tensor]:
     """The term with its target and limit filled in; no operation is done that changes nothing."""
-    function, target, limit = TERMS[term.term], term.target, term.limit or 0.0
+    function = find(TERM_GROUP, term.term, TERMS)
+    target, limit = term.target, term.limit or 0.0
     is_angle = any(field.name == term.of and field.angle for field in spec.state_fields)
     if is_angle and term.term not in _PERIODIC:
         return lambda value: function(wrap(value - target), limit)

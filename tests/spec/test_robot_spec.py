@@ -85,6 +85,7 @@ def test_the_file_of_the_cart_pole_shows_every_key(cartpole_path: Path, key: str
 def test_what_is_optional_may_be_left_out() -> None:
     spec = RobotSpec.from_dict(TINY)
     assert spec.termination == ()
+    assert spec.constraints == ()
     assert spec.goal is None
     assert spec.sim is None
     assert spec.episode.reset_service is None
@@ -169,6 +170,7 @@ NO_MEANING: list[Callable[[Document], object]] = [
     lambda d: d["action"]["fields"][0].update(min=-2, max=3, safe=1, max_rate=5),
     lambda d: d.update(reward=[{"term": "cos", "of": "u", "weight": 1}]),
     lambda d: d.update(termination=[{"of": "q", "min": 0}]),
+    lambda d: d.update(constraints=[{"of": "q", "min": 0, "margin": 1, "weight": 1}]),
     lambda d: d.update(goal={"hold_time": 1, "conditions": [{"term": "cos", "of": "q", "min": 0}]}),
     lambda d: d["episode"].update(length=5, reset_service="/reset"),
     lambda d: d.update(sim={"urdf": "a.urdf", "physics_rate": 100, "state_rate": 10}),

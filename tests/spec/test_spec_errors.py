@@ -13,7 +13,7 @@ from mbrl_node.spec import RobotSpec, SpecError
 
 GONE = object()
 FIELDS = "(x, theta, x_dot, theta_dot, force)"
-ROBOT_KEYS = "(name, rate, state, action, reward, termination, goal, episode, sim)"
+ROBOT_KEYS = "(name, rate, state, action, reward, termination, constraints, goal, episode, sim)"
 
 
 def keys_of(path: str) -> list[str | int]:

@@ -1,9 +1,9 @@
-"""Reward, termination and goal, on batches and on single states."""
+"""Reward, termination, constraints and goal, on batches and on single states."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbrl_node.spec import RobotSpec, load_spec
-from mbrl_node.spec.parts import TermName
+from mbrl_node.spec.parts import BUILT_IN_TERMS
+from mbrl_node.spec.task import Task
 from mbrl_node.spec.terms import (
     TERMS,
+    constraint_function,
     goal_function,
     termination_function,
     wrap,
@@ -41,7 +43,7 @@ def reward_of(state: list[float], *terms: dict[str, Any], force: float = 0.0) ->
 
 
 def test_every_term_that_a_file_may_name_is_defined() -> None:
-    assert tuple(TERMS) == get_args(TermName)
+    assert tuple(TERMS) == BUILT_IN_TERMS
 
 
 def test_the_reward_of_the_cart_pole_is_its_formula() -> None:
@@ -183,6 +185,50 @@ def test_without_ranges_only_a_broken_state_ends_an_episode() -> None:
     spec = SPEC.with_overrides(termination=[])
     state = torch.tensor([[1e6, 0, 0, 0], [NAN, 0, 0, 0]])
     assert termination_function(spec)(state).tolist() == [False, True]
+
+
+def cost_of(states: list[list[float]], *constraints: dict[str, Any]) -> list[float]:
+    numbers = {"margin": 0.5, "weight": 3.0}
+    spec = SPEC.with_overrides(constraints=[numbers | c for c in constraints])
+    cost = constraint_function(spec)
+    assert cost is not None
+    return cost(torch.tensor(states, dtype=torch.float64)).tolist()
+
+
+def test_a_constraint_costs_nothing_outside_its_margin_and_the_square_from_there_on() -> None:
+    x = [0.0, 0.5, 0.75, 1.0, 1.5, -1.5, -1.75, -2.0, -3.0]
+    cost = cost_of([[value, 0, 0, 0] for value in x], {"of": "x", "min": -2.0, "max": 1.0})
+    nearness = [0.0, 0.0, 0.5, 1.0, 2.0, 0.0, 0.5, 1.0, 3.0]
+    assert cost == pytest.approx([3.0 * n**2 for n in nearness])
+
+
+def test_a_constraint_may_be_open_on_one_side_and_several_add_up() -> None:
+    constraints = [{"of": "x", "max": 1.0}, {"of": "x_dot", "min": -1.0, "weight": 7.0}]
+    states = [[1.0, 0, 0, 0], [-9.0, 0, 9.0, 0], [1.0, 0, -1.0, 0]]
+    assert cost_of(states, *constraints) == pytest.approx([3.0, 0.0, 10.0])
+
+
+def test_an_angle_is_wrapped_before_it_is_compared_with_a_limit() -> None:
+    turn = 2.0 * math.pi
+    states = [[0, 1.0, 0, 0], [0, 1.0 + turn, 0, 0], [0, 0.5 - turn, 0, 0]]
+    assert cost_of(states, {"of": "theta", "max": 1.0}) == pytest.approx([3.0, 3.0, 0.0])
+
+
+def test_the_cost_of_a_constraint_has_the_shape_of_the_batch_and_hides_no_broken_state() -> None:
+    cost = constraint_function(SPEC)
+    assert cost is not None
+    assert cost(torch.zeros(3, 5, 4)).shape == (3, 5) and cost(torch.zeros(4)).shape == ()
+    assert cost(torch.tensor([0.0, 0.0, NAN, 0.0])).isnan()
+
+
+def test_without_constraints_there_is_no_cost_to_compute() -> None:
+    assert constraint_function(SPEC.with_overrides(constraints=[])) is None
+
+
+def test_the_task_of_a_spec_has_its_constraints() -> None:
+    assert Task.of(SPEC.with_overrides(constraints=[])).constraint is None
+    constraint = Task.of(SPEC).constraint
+    assert constraint is not None and constraint(torch.tensor([4.5, 0.0, 0.0, 0.0])) == 5.0
 
 
 def test_the_goal_holds_when_all_its_conditions_do() -> None:
