@@ -13,6 +13,7 @@ from safetensors.torch import save
 
 from mbrl_node.models.dynamics import ModelConfig
 from mbrl_node.models.world import WorldModel
+from mbrl_node.spec.plugins import PluginError
 from mbrl_node.spec.system import System
 
 FORMAT = "mbrl-world-1"
@@ -77,6 +78,8 @@ def load_checkpoint(path: Path, system: System) -> tuple[WorldModel, dict[str, o
         )
         model.load_state_dict(tensors)
         info = json.loads(header["info"])
+    except PluginError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: is damaged: {error}") from error
     return model.eval().requires_grad_(False), info

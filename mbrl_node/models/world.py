@@ -6,6 +6,7 @@ from torch import nn
 
 from mbrl_node.models.dynamics import DynamicsModel, ModelConfig
 from mbrl_node.models.outcome import RewardModel, TerminationModel
+from mbrl_node.spec.plugins import find
 from mbrl_node.spec.system import System
 from mbrl_node.spec.task import Task
 
@@ -16,6 +17,9 @@ class WorldModel(nn.Module):
     Args:
         learns_reward: there is no formula for the reward.
         learns_termination: there is no formula for the end of an episode.
+
+    Raises:
+        PluginError: there is no such `config.kind`, or it cannot be used.
     """
 
     def __init__(
@@ -26,7 +30,9 @@ class WorldModel(nn.Module):
         learns_termination: bool = False,
     ) -> None:
         super().__init__()
-        self.dynamics = DynamicsModel(system, config)
+        config = config or ModelConfig()
+        kind = find("mbrl.models", config.kind, {"ensemble": DynamicsModel}, base=nn.Module)
+        self.dynamics = kind(system, config)
         self.reward = RewardModel(system) if learns_reward else None
         self.termination = TerminationModel(system) if learns_termination else None
 

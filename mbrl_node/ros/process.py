@@ -57,14 +57,14 @@ def main(module: str, node_class: str) -> int:
     from rclpy.signals import SignalHandlerOptions
 
     from mbrl_node.data import StoreError
-    from mbrl_node.spec import SpecError
+    from mbrl_node.spec import PluginError, SpecError
 
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     starting = False
     try:
         try:
             node = make()
-        except (SpecError, StoreError, ConfigurationError) as error:
+        except (SpecError, PluginError, StoreError, ConfigurationError) as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             return CONFIGURATION_ERROR
         _run(node, stop)
