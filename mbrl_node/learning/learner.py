@@ -181,8 +181,12 @@ class Learner:
         self.latest = Update(path=path, **info)  # type: ignore[arg-type]
         with open(self._run_dir / "updates.jsonl", "a") as file:
             file.write(json.dumps(info) + "\n")
+        # Versions 1, 2, 4, 8, … stay: half of a run is then data that some kept model never saw,
+        # and a diagnosis needs such data.
+        milestones = {checkpoint_path(self._models, 1 << k) for k in range(version.bit_length())}
         for old in checkpoints(self._models)[:-KEPT_CHECKPOINTS]:
-            old.unlink(missing_ok=True)
+            if old not in milestones:
+                old.unlink(missing_ok=True)
         return self.latest
 
     def _judge(self) -> tuple[float, float]:

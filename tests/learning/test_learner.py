@@ -131,11 +131,11 @@ def test_a_cancelled_update_offers_nothing(tmp_path):
     assert it.update(cancelled=lambda: True) is None and it.latest is None
 
 
-def test_old_checkpoints_are_removed(tmp_path):
+def test_old_checkpoints_are_removed_but_for_every_power_of_two(tmp_path):
     once = LearnerConfig(min_transitions=1, gradient_steps=1)
     it = Learner(SPEC, Task.of(SPEC), tmp_path, once, None, MODEL)
     it.add(transitions(0, 10))
     for _ in range(14):
         it.update()
-    names = sorted(p.name for p in (tmp_path / "models").iterdir())
-    assert len(names) == 10 and names[-1] == "v000014.safetensors"
+    versions = sorted(int(p.stem[1:]) for p in (tmp_path / "models").iterdir())
+    assert versions == [1, 2, 4, *range(5, 15)]
