@@ -5,6 +5,7 @@ ros2 launch mbrl bringup.launch.py --show-args     explains the arguments
 
 import os
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
@@ -23,6 +24,8 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 CONFIGURATION_ERROR = 2  # exit code of a node that says it cannot work as configured
+CONTROLLERS = ["random_shooting", "cem", "icem", "mppi", "random", "hold"]
+PLUGINS = [*entry_points(group="mbrl.planners"), *entry_points(group="mbrl.controllers")]
 
 ARGUMENTS = [
     DeclareLaunchArgument(
@@ -31,7 +34,7 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "controller",
         default_value="mppi",
-        choices=["mppi", "random_shooting", "random", "hold"],
+        choices=[*CONTROLLERS, *(plugin.name for plugin in PLUGINS)],
         description="controller that is active at the start; swap it with ~/switch_controller",
     ),
     DeclareLaunchArgument(

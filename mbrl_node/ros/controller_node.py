@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
 from mbrl_node.control import (
+    Controller,
     ControllerManager,
     ControlLoop,
     Hold,
@@ -33,16 +35,7 @@ from mbrl_node.control import (
     TimedPlan,
 )
 from mbrl_node.models import CheckpointError, load_checkpoint, newest_checkpoint
-from mbrl_node.planning import (
-    MPPI,
-    ActionSpace,
-    MPPIConfig,
-    Planner,
-    RandomShooting,
-    RandomShootingConfig,
-    Rollout,
-    RolloutConfig,
-)
+from mbrl_node.planning import PLANNERS, ActionSpace, Planner, Rollout, RolloutConfig
 from mbrl_node.ros.clock import SimulatedClock
 from mbrl_node.ros.convert import plan_to_msg, to_time, transition_to_msg
 from mbrl_node.ros.device import torch_device
@@ -51,9 +44,11 @@ from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.qos import LATEST, TRANSITIONS
 from mbrl_node.ros.state_reader import StateReader
 from mbrl_node.ros.status import Period, diagnostics, status_line
+from mbrl_node.spec.plugins import find, plugins
 from mbrl_node.spec.task import Task
 
-CONTROLLERS = ("mppi", "random_shooting", "random", "hold")
+CONTROLLERS = (*PLANNERS, "random", "hold")
+PLANNER_GROUP, CONTROLLER_GROUP = "mbrl.planners", "mbrl.controllers"
 
 
 class ControllerNode(Node):
@@ -64,12 +59,13 @@ class ControllerNode(Node):
         forward_logs(self)
         torch.set_num_threads(1)
         self._spec = spec = declare_robot(self)
-        first = declare(
-            self, "controller", "mppi", f"active at the start: {', '.join(CONTROLLERS)}"
-        )
-        if first not in CONTROLLERS:
+        names = [*CONTROLLERS, *plugins(PLANNER_GROUP, CONTROLLERS)]
+        names += plugins(CONTROLLER_GROUP, names)
+        known = ", ".join(names)
+        first = declare(self, "controller", "mppi", f"active at the start: {known}")
+        if first not in names:
             raise ConfigurationError(
-                f"mbrl_controller: parameter controller: '{first}' is not one of {CONTROLLERS}"
+                f"mbrl_controller: parameter controller: '{first}' is not one of {known}"
             )
         seed = declare(self, "seed", 0, "of random numbers")
         self._device = torch_device(declare(self, "device", "cpu", "where it plans: cpu or cuda"))
@@ -85,9 +81,9 @@ class ControllerNode(Node):
         self._pace_clock = SimulatedClock(self) if simulated else SteadyClock()
         self._reader = StateReader(self, spec, self._robot_time)
 
-        self._planning = self._make_planning_controllers(seed)
-        others = [RandomActions("random", spec, seed=seed), Hold("hold", spec)]
-        controllers = sorted([*self._planning, *others], key=lambda c: c.name != first)
+        controllers = self._make_controllers(names, first, seed)
+        self._planning = [c for c in controllers if isinstance(c, PlanningController)]
+        controllers.sort(key=lambda c: c.name != first)
         self._manager = ControllerManager(controllers, "random" if self._learn else "hold", "hold")
         self._loop = ControlLoop(spec, self._manager, session=time.time_ns())
 
@@ -119,24 +115,40 @@ class ControllerNode(Node):
                 required=not self._learn and isinstance(self._manager.active, PlanningController),
             )
 
-    def _make_planning_controllers(self, seed: int) -> list[PlanningController]:
+    def _make_controllers(self, names: list[str], first: str, seed: int) -> list[Controller]:
+        """A plugin that cannot be used is left out, unless it is the first to act."""
+        made = []
+        for name in names:
+            try:
+                made.append(self._make_controller(name, seed))
+            except ConfigurationError:
+                raise
+            except Exception as error:  # whatever somebody else's code raises
+                if name in CONTROLLERS:
+                    raise
+                problem = f"controller '{name}': {type(error).__name__}: {error}"
+                if name == first:
+                    raise ConfigurationError(f"mbrl_controller: {problem}") from error
+                self.get_logger().warning(f"{problem}; it is left out")
+        return made
+
+    def _make_controller(self, name: str, seed: int) -> Controller:
+        if name == "random":
+            return RandomActions(name, self._spec, seed=seed)
+        if name == "hold":
+            return Hold(name, self._spec)
+        if name in plugins(CONTROLLER_GROUP):
+            make: Callable[..., Controller] = find(CONTROLLER_GROUP, name, {}, Controller)
+            return make(name, self._spec)
+        planner = find(PLANNER_GROUP, name, PLANNERS, Planner)
         space, dt = ActionSpace.of(self._spec), self._spec.dt
-        planners: dict[str, Planner] = {
-            "mppi": MPPI(declare_config(self, "mppi", MPPIConfig), space, dt, seed),
-            "random_shooting": RandomShooting(
-                declare_config(self, "random_shooting", RandomShootingConfig), space, dt, seed
-            ),
-        }
-        return [
-            PlanningController(
-                name,
-                planner,
-                dt,
-                on_plan=partial(self._on_plan, name),
-                wants_states=lambda: self._plans.get_subscription_count() > 0,
-            )
-            for name, planner in planners.items()
-        ]
+        return PlanningController(
+            name,
+            planner(declare_config(self, name, planner.Config), space, dt, seed),
+            dt,
+            on_plan=partial(self._on_plan, name),
+            wants_states=lambda: self._plans.get_subscription_count() > 0,
+        )
 
     # Control: the main thread.
 
