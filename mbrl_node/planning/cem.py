@@ -17,6 +17,9 @@ class CEMConfig(PlannerConfig):
     elite_ratio: float = Field(
         0.2, gt=0, le=1, description="part of the samples, the best, that make the next mean"
     )
+    action_hold: int = Field(
+        4, ge=1, description="control periods for which a drawn deviation from the mean is held"
+    )
     noise: float = Field(
         0.5,
         gt=0,
@@ -59,11 +62,13 @@ class CEM(Planner):
     ) -> Tensor:
         config, space = self._config, self.space.to(state.device)
         elites = max(1, round(config.elite_ratio * config.samples))
+        hold, blocks = config.action_hold, -(-self.horizon // config.action_hold)
         floor = config.min_noise * space.half_range
         mean = space.project(self._warm_start(space), last_action)
         std = (config.noise * space.half_range).expand_as(mean)
         for iteration in range(config.iterations):
-            uniform = self._uniform(config.samples, *mean.shape).to(state.device)
+            uniform = self._uniform(config.samples, blocks, len(space.low))
+            uniform = uniform.repeat_interleave(hold, dim=1)[:, : self.horizon].to(state.device)
             actions = truncated_normal(uniform, mean, std, space)
             extra = proposals if iteration == 0 else None
             actions = self._candidates(space, actions, last_action, extra)
