@@ -6,13 +6,14 @@ from torch import nn
 
 from mbrl_node.models.dynamics import DynamicsModel, ModelConfig
 from mbrl_node.models.outcome import RewardModel, TerminationModel
+from mbrl_node.models.policy import Policy, PolicyConfig
 from mbrl_node.spec.plugins import find
 from mbrl_node.spec.system import System
 from mbrl_node.spec.task import Task
 
 
 class WorldModel(nn.Module):
-    """The dynamics, and whatever of the task is not given: reward and termination.
+    """The dynamics, whatever of the task is not given (reward and termination), and a policy.
 
     Args:
         learns_reward: there is no formula for the reward.
@@ -28,6 +29,7 @@ class WorldModel(nn.Module):
         config: ModelConfig | None = None,
         learns_reward: bool = False,
         learns_termination: bool = False,
+        policy: PolicyConfig | None = None,
     ) -> None:
         super().__init__()
         config = config or ModelConfig()
@@ -35,6 +37,7 @@ class WorldModel(nn.Module):
         self.dynamics = kind(system, config)
         self.reward = RewardModel(system) if learns_reward else None
         self.termination = TerminationModel(system) if learns_termination else None
+        self.policy = Policy(system, policy) if policy is not None else None
 
     @classmethod
     def for_task(cls, system: System, task: Task, config: ModelConfig | None = None) -> WorldModel:
