@@ -73,11 +73,19 @@ class Ensemble(nn.Module):
         if not self.probabilistic:
             mean = self.mean(x)
             return mean, torch.full_like(mean, -math.inf)
+        mean, raw = self._raw(x)
+        return mean, self._bounded(raw, self.max_log_variance, self.min_log_variance)
+
+    def _raw(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance before it is bounded."""
         out = torch.baddbmm(self.biases[-1], self._features(x), self.weights[-1])
-        mean, log_variance = out.split(self.outputs, dim=-1)
-        log_variance = self.max_log_variance - F.softplus(self.max_log_variance - log_variance)
-        log_variance = self.min_log_variance + F.softplus(log_variance - self.min_log_variance)
-        return mean, log_variance
+        mean, raw = out.split(self.outputs, dim=-1)
+        return mean, raw
+
+    @staticmethod
+    def _bounded(log_variance: Tensor, upper: Tensor, lower: Tensor) -> Tensor:
+        log_variance = upper - F.softplus(upper - log_variance)
+        return lower + F.softplus(log_variance - lower)
 
     def mean(self, x: Tensor) -> Tensor:
         """Only the mean, [E, B, outputs]: what most rollouts need, at half the last layer's
@@ -102,19 +110,27 @@ class Ensemble(nn.Module):
                 to go; with 1 the mean is learned as by squared error.
         """
         if not self.probabilistic:
-            nll = (self.mean(x) - target).square()
-        else:
-            mean, log_variance = self(x)
-            nll = (mean - target).square() * torch.exp(-log_variance) + log_variance
-            if beta:
-                nll = nll * torch.exp(beta * log_variance.detach())
-        result: Tensor = nll.mean(-1)
+            return (self.mean(x) - target).square().mean(-1)
+        mean, raw = self._raw(x)
+        error = (mean - target).square()
+        upper, lower = self.max_log_variance, self.min_log_variance
+        log_variance = self._bounded(raw, upper.detach(), lower.detach())
+        nll = error * torch.exp(-log_variance) + log_variance
+        if beta:
+            nll = nll * torch.exp(beta * log_variance.detach())
+        # The bounds have the gradient of the plain likelihood whatever beta is: weighted, it would
+        # not hold where variances are small against `bound_loss`, which would close them on one
+        # constant. Only the gradient is added, the value is none.
+        log_variance = self._bounded(raw.detach(), upper, lower)
+        plain = error.detach() * torch.exp(-log_variance) + log_variance
+        result: Tensor = (nll + plain - plain.detach()).mean(-1)
         return result
 
     def bound_loss(self) -> Tensor:
-        """The pull of the bounds of the log-variance towards each other, a scalar."""
+        """The pull of the bounds of the log-variance towards each other, a scalar, to be added to
+        the sum of the members' losses: a variance at a bound is off by one percent for it."""
         if not self.probabilistic:
-            return self.weights[0].new_zeros(())
-        gap = self.max_log_variance.sum() - self.min_log_variance.sum()
-        result: Tensor = 0.01 * gap
+            return torch.zeros((), device=self.weights[0].device)
+        gap = (self.max_log_variance - self.min_log_variance).mean()
+        result: Tensor = 0.01 * self.members * gap
         return result
