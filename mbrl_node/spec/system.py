@@ -88,7 +88,7 @@ class BoxSystem:
     def __post_init__(self) -> None:
         for key in ("action_min", "action_max", "action_max_rate"):
             value = np.broadcast_to(np.asarray(getattr(self, key), np.float64), self.action_dim)
-            object.__setattr__(self, key, value)
+            object.__setattr__(self, key, value.copy())
         if not (self.action_min < self.action_max).all():
             raise ValueError(f"{self.name}: action_min must be below action_max")
         if not (np.isfinite(self.action_min) & np.isfinite(self.action_max)).all():
