@@ -2,8 +2,13 @@
 
 import hashlib
 import os
+import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
 
 # Set on import, before any test module can import rclpy or start a process.
 if "MBRL_TEST_DOMAIN_ID" in os.environ:
@@ -21,3 +26,27 @@ except ImportError:
     pass
 else:
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def distribution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str, str, dict[str, str]], Path]]:
+    """Makes a distribution that is installed until the test is over: its name, the text of its
+    entry_points.txt, and its files; gives the folder that is on sys.path."""
+
+    def install(name: str, entry_points: str, files: dict[str, str]) -> Path:
+        folder = tmp_path / f"site-{name}"
+        info = {"METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1\n"}
+        info["entry_points.txt"] = entry_points
+        at = {f"{name.replace('-', '_')}-0.1.dist-info/{file}": text for file, text in info.items()}
+        for path, text in (at | files).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+        monkeypatch.syspath_prepend(folder)
+        return folder
+
+    yield install
+    for module, loaded in list(sys.modules.items()):
+        if (getattr(loaded, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[module]
