@@ -6,15 +6,14 @@ import yaml
 
 from mbrl_node.learning import LearnerConfig, TrainerConfig
 from mbrl_node.models import ModelConfig
-from mbrl_node.planning import MPPIConfig, RandomShootingConfig, RolloutConfig
+from mbrl_node.planning import PLANNERS, RolloutConfig
 
 
 def test_the_parameter_file_is_the_defaults():
     path = Path(__file__).parents[1] / "config" / "mbrl.yaml"
     shown = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
     kinds = {
-        "mppi": MPPIConfig,
-        "random_shooting": RandomShootingConfig,
+        **{name: planner.Config for name, planner in PLANNERS.items()},
         "rollout": RolloutConfig,
         "learner": LearnerConfig,
         "trainer": TrainerConfig,
