@@ -5,6 +5,7 @@ from mbrl_node.control.loop import ControlLoop, Tick
 from mbrl_node.control.manager import ControllerManager, SwitchError
 from mbrl_node.control.pacer import Clock, Pacer, SteadyClock
 from mbrl_node.control.planning_controller import PlanningController, TimedPlan
+from mbrl_node.control.policy_controller import PolicyController
 from mbrl_node.control.safety import SafetyFilter
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Observation",
     "Pacer",
     "PlanningController",
+    "PolicyController",
     "RandomActions",
     "SafetyFilter",
     "SteadyClock",

@@ -185,7 +185,8 @@ class PlanningController(Controller):
         sent = actions[-1]
         now = rollout.model_state(states, actions[:-1])
         start = rollout.step(now, sent)
-        plan = self._planner.plan(rollout, start, sent)
+        proposals = rollout.proposals(start, self._planner.horizon)
+        plan = self._planner.plan(rollout, start, sent, proposals)
         values = plan.cpu().numpy().astype(np.float64)
         return TimedPlan(at, values, version, time.perf_counter() - begin), rollout, start
 

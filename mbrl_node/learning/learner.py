@@ -19,9 +19,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from mbrl_node.data import ReplayBuffer, Transition, TransitionStore
+from mbrl_node.learning.imagination import PolicyTrainer
 from mbrl_node.learning.trainer import Trainer, TrainerConfig
 from mbrl_node.models import ModelConfig, WorldModel, newest_checkpoint, save_checkpoint
 from mbrl_node.models.checkpoint import checkpoint_path, checkpoints
+from mbrl_node.models.policy import Policy, PolicyConfig
 from mbrl_node.spec.system import System
 from mbrl_node.spec.task import Task
 
@@ -65,6 +67,8 @@ class Learner:
         run_dir: the run's folder; made where there is none.
         seed: of the first weights and of the batches.
         device: of torch, where the model is trained.
+        policy: trained after the model at each update if it says so. The one that a model in the
+            folder has keeps its shape.
 
     Raises:
         StoreError: the folder's database cannot be used for this robot.
@@ -80,6 +84,7 @@ class Learner:
         model: ModelConfig | None = None,
         seed: int = 0,
         device: str = "cpu",
+        policy: PolicyConfig | None = None,
     ) -> None:
         self._system, self._task, self._config = system, task, config or LearnerConfig()
         self._model_config, self._trainer_config = model, trainer or TrainerConfig()
@@ -100,8 +105,13 @@ class Learner:
             self._trained_on = self.latest.transitions
         else:
             world = self._new_model()
+        if policy is not None and policy.train:
+            world.policy = _continued(world.policy, system, policy)
         world = world.to(device).requires_grad_(True).train()
         self._trainer = Trainer(world, self._trainer_config, seed)
+        self._policy_trainer: PolicyTrainer | None = None
+        if policy is not None and policy.train and world.policy is not None:
+            self._policy_trainer = PolicyTrainer(world.policy, seed)
 
     @property
     def model(self) -> WorldModel:
@@ -159,11 +169,13 @@ class Learner:
         error, loss = self._judge()
         if self._config.refit:
             world = self._new_model().to(self._device)
+            world.policy = self.model.policy
             trainer = Trainer(world, self._trainer_config, seed=size)
             report = trainer.fit(self.buffer, cancelled)
         else:
             trainer = self._trainer
             report = trainer.train(self.buffer, self._config.gradient_steps, cancelled)
+        self._train_policy(trainer.model, cancelled)
         if cancelled():
             return None
         self._trainer, self._trained_on = trainer, size
@@ -189,6 +201,17 @@ class Learner:
                 old.unlink(missing_ok=True)
         return self.latest
 
+    def _train_policy(self, world: WorldModel, cancelled: Callable[[], bool]) -> None:
+        if self._policy_trainer is None:
+            return
+        report = self._policy_trainer.train(world, self._task, self.buffer, cancelled)
+        if report.skipped:
+            log.warning(
+                "the policy: %d of %d gradient steps were not taken, as they were not finite",
+                report.skipped,
+                report.gradient_steps,
+            )
+
     def _judge(self) -> tuple[float, float]:
         """Error and loss of the newest model on what came since it was trained; NaN: no such
         model."""
@@ -203,6 +226,15 @@ class Learner:
             self._trainer.choose_elites(new)
         data = new.state, new.action, new.next_state
         return model.error(*data), float(model.scores(*data).mean())
+
+
+def _continued(policy: Policy | None, system: System, config: PolicyConfig) -> Policy:
+    """The policy to train: that of an earlier session, with the parameters of this one."""
+    shape = config if policy is None else config.model_copy(update={"hidden": policy.config.hidden})
+    result = Policy(system, shape)
+    if policy is not None:
+        result.load_state_dict(policy.state_dict())
+    return result
 
 
 def is_one_step(t: Transition, dt: float) -> bool:

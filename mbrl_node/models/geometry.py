@@ -59,6 +59,12 @@ class StateGeometry(nn.Module):
         """The features that lie within -1 and 1 whatever the state."""
         return slice(len(self._linear), self.feature_dim)
 
+    @property
+    def columns(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The state columns of linear fields, angles and quaternions [..., 4] that features show,
+        in their order."""
+        return self._linear, self._angles, self._quaternions
+
     def features(self, state: Tensor) -> Tensor:
         """What a network looks at, [..., feature_dim].
 

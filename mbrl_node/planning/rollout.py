@@ -39,6 +39,12 @@ class RolloutConfig(BaseModel):
     disagreement: float = Field(
         0.0, ge=0, description="cost of a step for the particles' spread, in changes a period"
     )
+    terminal_value: bool = Field(
+        False, description="add what a learned policy expects beyond the horizon, if there is one"
+    )
+    proposals: int = Field(
+        0, ge=0, description="action sequences of a learned policy that compete, if there is one"
+    )
 
 
 class Rollout:
@@ -47,8 +53,10 @@ class Rollout:
     Args:
         world: what was learned.
         task: what is given; the rest is taken from `world`.
-        value: of the state after the last step, [..., n] -> [...]; extends a short horizon.
-        seed: of the particles' random numbers.
+        value: of the state after the last step, [..., n] -> [...]; extends a short horizon. None:
+            that of the world's policy, if the configuration says so (LOOP, arXiv 2008.10066; but
+            the rewards within the horizon are not discounted here).
+        seed: of the random numbers of particles and proposals.
     """
 
     def __init__(
@@ -65,7 +73,10 @@ class Rollout:
         if task.reward is None:
             raise ValueError("the reward is neither given nor learned")
         self._reward, self._termination = task.reward, task.termination
-        self._constraint, self._value = task.constraint, value
+        self._constraint, self.policy = task.constraint, world.policy
+        if value is None and self.policy is not None and self._config.terminal_value:
+            value = self.policy.value
+        self._value = value
         self._generator = torch.Generator().manual_seed(seed)
 
     @property
@@ -115,8 +126,9 @@ class Rollout:
         value = None if self._value is None else self._value(after[-1])
         if self._termination is not None:
             lives = self._termination(after).cumsum(0) == 0
-            rewards[1:] *= lives[:-1]
-            value = None if value is None else value * lives[-1]
+            # Not a product: what a model makes of an ended episode may be infinite.
+            rewards = torch.cat((rewards[:1], torch.where(lives[:-1], rewards[1:], 0.0)))
+            value = None if value is None else torch.where(lives[-1], value, 0.0)
         total = rewards.sum(0)
         if value is not None:
             total = total + value
@@ -143,7 +155,8 @@ class Rollout:
         propagation = self._config.propagation
         if propagation == "ts1":
             now = self._shuffled(now, samples)
-        if self._config.aleatoric and self.model.net.probabilistic:
+        noisy = self._config.aleatoric and self.model.net.probabilistic
+        if noisy and propagation != "expectation":
             now = self.model.sample(now, action, self._generator)
         else:
             now = self.model.predict(now, action)
@@ -161,11 +174,14 @@ class Rollout:
         return particles.gather(0, index).view(now.shape)
 
     def _redrawn(self, now: Tensor, samples: int) -> Tensor:
-        """Each sequence's particles drawn from the Gaussian that has their mean and variance."""
+        """Each sequence's particles drawn from the Gaussian that has their mean and variance, and
+        scaled to have just those: of few particles the variance would otherwise die out in some
+        steps, and the mean walk away."""
         particles = now.reshape(-1, samples, now.shape[-1])
         if len(particles) == 1:
             return now
-        noise = torch.randn(particles.shape, generator=self._generator).to(now.device)
+        noise = torch.randn(particles.shape, generator=self._generator)
+        noise = ((noise - noise.mean(0)) / noise.std(0)).to(now.device)
         return (particles.mean(0) + particles.std(0) * noise).view(now.shape)
 
     def _by_particle(self, values: Tensor, samples: int) -> Tensor:
@@ -198,6 +214,22 @@ class Rollout:
         else:
             result = total.mean(0)
         return result - config.deviation * total.std(0) if config.deviation else result
+
+    @torch.no_grad()
+    def proposals(self, state: Tensor, horizon: int) -> Tensor | None:
+        """What the policy would do from a model state [x], with the members' mean: [K, H, m], the
+        first without noise. None: there is no policy, or nothing is wanted of it."""
+        count, policy, members = self._config.proposals, self.policy, self.model.members
+        if policy is None or count == 0:
+            return None
+        noise = torch.randn(horizon, count, policy.action_dim, generator=self._generator)
+        noise[:, 0] = 0.0
+        now, actions = state.expand(count, -1), []
+        for each in noise.to(state.device):
+            actions.append(policy.act(now, each))
+            both = now.expand(members, -1, -1), actions[-1].expand(members, -1, -1)
+            now = self.model.predict(*both).mean(0)
+        return torch.stack(actions, 1)
 
     @torch.no_grad()
     def step(self, state: Tensor, action: Tensor) -> Tensor:

@@ -26,6 +26,9 @@ class Adder:
     def step(self, state, action):
         return state + action
 
+    def proposals(self, state, horizon):
+        return state + torch.ones(2, horizon, 1)
+
     def trajectory(self, state, actions):
         states = torch.cat((state[None], state + actions.cumsum(0)))
         return states, float(actions.sum())
@@ -36,6 +39,7 @@ class Ramp(Planner):
 
     def __init__(self, horizon=4):
         self.shifts, self.resets, self.gate, self.error = [], 0, None, None
+        self.proposals = None
         config = PlannerConfig(horizon=horizon * DT)
         space = ActionSpace(torch.tensor([-9.0]), torch.tensor([9.0]))
         super().__init__(config, space, DT)
@@ -45,6 +49,7 @@ class Ramp(Planner):
             self.gate.wait(10)
         if self.error:
             raise self.error
+        self.proposals = proposals
         return state[0] + torch.arange(float(self.horizon))[:, None]
 
     def shift(self, steps):
@@ -103,6 +108,12 @@ def test_a_failing_planner_is_an_error_until_it_plans_again():
     planner.error = None
     controller.commanded(observation, np.zeros(1))
     assert tick(controller, 2, 0.0) == 0.0
+
+
+def test_the_planner_is_offered_what_the_model_proposes_from_there():
+    planner, controller = make()
+    tick(controller, 0, 10.0, last=2.0)
+    assert torch.equal(planner.proposals, torch.full((2, 4, 1), 13.0))
 
 
 def test_activation_forgets_the_plan_and_resets_the_planner():
