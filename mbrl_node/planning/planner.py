@@ -145,7 +145,9 @@ class Planner(ABC):
         """
 
     def shift(self, steps: int) -> None:
-        """Moves what is remembered `steps` control periods on, because that time has passed."""
+        """Moves what is remembered `steps` control periods on, because that time has passed. What
+        comes in at the end is the centre of the space. (The last action instead made no difference
+        that could be measured on the swing-up of a cart-pole, and the centre forgets.)"""
         if self._mean is not None and steps > 0:
             self._mean = self._later(self._mean, steps, self.space.centre)
 

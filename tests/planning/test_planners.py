@@ -1,14 +1,12 @@
 """Each planner does what its parameters say, on objectives that stand where a rollout would."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from pydantic import ValidationError
 
 from mbrl_node.planning import (
-    CEM,
     ICEM,
     MPPI,
     PLANNERS,
@@ -16,6 +14,7 @@ from mbrl_node.planning import (
     CEMConfig,
     ICEMConfig,
     MPPIConfig,
+    Planner,
     PlanningError,
     RandomShooting,
     RandomShootingConfig,
@@ -585,11 +584,13 @@ def test_random_shooting_takes_the_single_best_and_holds_actions():
     assert torch.equal(actions[:, 0], actions[:, 1]) and torch.equal(actions[:, 2], actions[:, 3])
 
 
-def test_the_table_holds_every_planner_in_the_folder():
-    import mbrl_node.planning
-
-    folder = Path(mbrl_node.planning.__file__).parent
-    others = {"__init__", "planner", "rollout"}
-    assert set(PLANNERS) == {p.stem for p in folder.glob("*.py")} - others
-    assert all(PLANNERS[k] is v for k, v in {"cem": CEM, "icem": ICEM, "mppi": MPPI}.items())
-    assert CEM.Config is CEMConfig
+def test_the_table_holds_every_planner_with_its_own_config():
+    ours = {k for k in Planner.__subclasses__() if k.__module__.startswith("mbrl_node.planning.")}
+    assert set(PLANNERS.values()) == ours
+    assert all(kind.__module__.endswith(f".{name}") for name, kind in PLANNERS.items())
+    assert [PLANNERS[name].Config for name in ("random_shooting", "cem", "icem", "mppi")] == [
+        RandomShootingConfig,
+        CEMConfig,
+        ICEMConfig,
+        MPPIConfig,
+    ]
