@@ -67,7 +67,7 @@ class Agent:
         device: str = "cpu",
         learn: bool = True,
     ) -> None:
-        self._system, self._task = system, task
+        self.system, self._task = system, task
         self.config = config = config or AgentConfig()
         self.learner = Learner(
             system, task, run_dir, config.learner, config.trainer, config.model, seed, device
@@ -92,7 +92,7 @@ class Agent:
         self._planner.reset()
         self._states: list[Array] = []  # that the model looks back at, oldest first
         self._actions: list[Array] = []
-        self._last_action = self._system.action_safe
+        self._last_action = self.system.action_safe
 
     def act(self, state: Array) -> Array:
         """The action for a state [n], [m].
@@ -101,7 +101,7 @@ class Agent:
             PlanningError: the model gives no finite return from this state.
         """
         if self._rollout is None:
-            now = round(self._step * self._system.dt * 1e9)
+            now = round(self._step * self.system.dt * 1e9)
             return self._explorer.update(Observation(now, now, state), self._last_action)
         begin = time.perf_counter()
         states, actions = (
@@ -126,7 +126,7 @@ class Agent:
         truncated: bool = False,
     ) -> Update | None:
         """Takes in what came of an action; the new version where the model was trained."""
-        period = round(self._system.dt * 1e9)
+        period = round(self.system.dt * 1e9)
         self._remember(state, action)
         if not self._learn:
             return None
@@ -151,7 +151,7 @@ class Agent:
         self._sequence += 1
         self._step += 1
         self.steps += 1
-        every = max(1, round(self.config.learner.period / self._system.dt))
+        every = max(1, round(self.config.learner.period / self.system.dt))
         if self._sequence % every or not self.learner.due:
             return None
         update = self.learner.update()
