@@ -138,8 +138,9 @@ class DynamicsModel(nn.Module):
         """Sets means and standard deviations from transitions: model states [B, x], actions
         [B, m], states [B, n].
 
-        A dimension that hardly varies gets the standard deviation of one that does not matter (1),
-        so that noise in it is not blown up. What has a known range is scaled by it: early data
+        An input that hardly varies gets the standard deviation of one that does not matter (1), so
+        that noise in it is not blown up. A change that is always the same keeps its small one: then
+        the network cannot spoil its prediction. What has a known range is scaled by it: early data
         covers a small part of that range, and its standard deviation would put the rest of it far
         outside of what the network has seen.
         """
@@ -154,7 +155,8 @@ class DynamicsModel(nn.Module):
             spread = data.std(0, correction=0)
             # Float rounding of a large constant is no variation either.
             least = 1e-6 * torch.clamp(mean.abs(), min=1.0)
-            std.copy_(torch.where(spread > least, spread, torch.ones_like(spread)))
+            constant = least if std is self.delta_std else torch.ones_like(spread)
+            std.copy_(torch.where(spread > least, spread, constant))
         known = ~self._known_mean.isnan()
         self.input_mean[known] = self._known_mean[known]
         self.input_std[known] = self._known_std[known]
