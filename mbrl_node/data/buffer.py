@@ -46,6 +46,7 @@ class ReplayBuffer:
         self._size = 0
         self._data = torch.empty(1024, 2 * state_dim + action_dim + 2)
         self._first = torch.empty(1024, dtype=torch.long)
+        self._episode = torch.empty(1024, dtype=torch.long)
         self._last: Transition | None = None
 
     def __len__(self) -> int:
@@ -56,25 +57,35 @@ class ReplayBuffer:
         while self._size + len(transitions) > len(self._data):
             self._data = torch.cat((self._data, torch.empty_like(self._data)))
             self._first = torch.cat((self._first, torch.empty_like(self._first)))
+            self._episode = torch.cat((self._episode, torch.empty_like(self._episode)))
         for t in transitions:
             row = [*t.state, *t.action, *t.next_state, t.reward, t.terminated]
             self._data[self._size] = torch.tensor(row, dtype=torch.float32)
-            follows = self._last is not None and _follows(self._last, t)
-            self._first[self._size] = self._first[self._size - 1] if follows else self._size
-            self._size += 1
+            at, last = self._size, self._last
+            same = last is not None and (last.session, last.episode) == (t.session, t.episode)
+            follows = same and last is not None and t.sequence == last.sequence + 1
+            self._first[at] = self._first[at - 1] if follows else at
+            self._episode[at] = self._episode[at - 1] if same else at
             self._last = t
+            self._size += 1
 
     def first(self) -> Tensor:
         """For each row the row at which its unbroken sequence of steps began, [N]."""
         return self._first[: self._size]
 
+    def episode(self) -> Tensor:
+        """For each row the row at which its episode began, whether steps are missing since or not,
+        [N]."""
+        return self._episode[: self._size]
+
     def batch(self, history: int = 1, start: int = 0) -> Batch:
         """All rows from `start` on; views of the buffer where `history` is 1."""
-        n, m = self._dims
-        rows = self._data[start : self._size]
+        # Once, and before the arrays: another thread may be adding.
+        (n, m), size = self._dims, self._size
+        rows = self._data[start:size]
         state, action, next_state, reward, terminated = rows.split((n, m, n, 1, 1), dim=1)
         if history > 1:
-            index = torch.arange(start, self._size)
+            index = torch.arange(start, size)
             parts = [state]
             for back in range(1, history):
                 before = torch.maximum(index - back, self._first[index])
@@ -83,8 +94,3 @@ class ReplayBuffer:
                 parts += [self._data[before, :n], self._data[before, n : n + m] * there]
             state = torch.cat(parts, 1)
         return Batch(state, action, next_state, reward[:, 0], terminated[:, 0])
-
-
-def _follows(before: Transition, t: Transition) -> bool:
-    same = before.session == t.session and before.episode == t.episode
-    return same and t.sequence == before.sequence + 1

@@ -87,8 +87,20 @@ class BoxSystem:
 
     def __post_init__(self) -> None:
         for key in ("action_min", "action_max", "action_max_rate"):
-            value = np.broadcast_to(np.asarray(getattr(self, key), np.float64), self.action_dim)
-            object.__setattr__(self, key, value.copy())
+            value = np.asarray(getattr(self, key), np.float64)
+            if value.shape not in ((), (1,), (self.action_dim,)):
+                raise ValueError(
+                    f"{self.name}: {key} has the shape {value.shape}, not ({self.action_dim},)"
+                )
+            object.__setattr__(self, key, np.broadcast_to(value, self.action_dim).copy())
+        if not 0 < self.dt < math.inf:
+            raise ValueError(f"{self.name}: dt: {self.dt} is not a time above 0")
+        if not (self.action_max_rate > 0).all():
+            raise ValueError(f"{self.name}: action_max_rate must be above 0")
+        for key in ("state_names", "action_names"):
+            names = getattr(self, key)
+            if not names or len(set(names)) < len(names):
+                raise ValueError(f"{self.name}: {key}: {names} must be one or more distinct names")
         if not (self.action_min < self.action_max).all():
             raise ValueError(f"{self.name}: action_min must be below action_max")
         if not (np.isfinite(self.action_min) & np.isfinite(self.action_max)).all():
@@ -99,11 +111,14 @@ class BoxSystem:
                 f"{self.name}: angles: {sorted(unknown)} are not of the state ({known})"
             )
         columns = [c for q in self.quaternions for c in q]
-        if len(set(columns)) < len(columns) or any(not 0 <= c < self.state_dim for c in columns):
+        fit = set(columns) <= set(range(self.state_dim)) and len(set(columns)) == len(columns)
+        if not fit or any(len(q) != 4 for q in self.quaternions):
             raise ValueError(
-                f"{self.name}: quaternions: {self.quaternions} must be distinct columns from 0 to "
-                f"{self.state_dim - 1}"
+                f"{self.name}: quaternions: {self.quaternions} must be four distinct columns each, "
+                f"from 0 to {self.state_dim - 1}"
             )
+        if turned := {self.state_names[c] for c in columns} & set(self.angles):
+            raise ValueError(f"{self.name}: angles: {sorted(turned)} are of a quaternion")
 
     @property
     def state_dim(self) -> int:
