@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 
 import numpy as np
 
 from mbrl_node.control.controller import Array, Controller, Observation
+
+
+log = logging.getLogger(__name__)
 
 
 class SwitchError(Exception):
@@ -18,8 +22,8 @@ class ControllerManager:
     """Holds the controllers by name; exactly one is active at a time.
 
     While the active one is not ready (it has no model yet) the `standby` acts for it. A controller
-    that
-    raises is contained: `resting` acts at that tick.
+    that raises is contained: `resting` acts at that tick. One that cannot even be activated after a
+    switch gives way to the one before.
 
     Args:
         controllers: the first is active at the start.
@@ -32,6 +36,7 @@ class ControllerManager:
         self._standby, self._resting = self.controllers[standby], self.controllers[resting]
         self.active = controllers[0]
         self.acting = self._resting
+        self._before_switch: Controller | None = None
         self.failure = ""  # why the controller that should act could not, at the last tick
         self._lock = threading.Lock()
 
@@ -52,7 +57,7 @@ class ControllerManager:
         if len(wanted) > 1:
             raise SwitchError(f"one controller can be active at a time, not {' and '.join(wanted)}")
         with self._lock:
-            before = self.active.name
+            before, self._before_switch = self.active.name, self.active
             idle = [n for n in deactivate if n in self.controllers and n != before]
             if strict and idle:
                 raise SwitchError(f"'{idle[0]}' is not active; '{before}' is")
@@ -81,12 +86,26 @@ class ControllerManager:
             chosen = self.active if not self.active.not_ready else self._standby
             try:
                 if chosen is not self.acting:
-                    chosen.activate()
-                    self.acting = chosen
+                    chosen = self._activated(chosen)
                 return np.asarray(chosen.update(observation, last_action), dtype=np.float64)
             except Exception as error:
                 self.failure = f"{chosen.name}: {type(error).__name__}: {error}"
                 return self._resting.update(observation, last_action)
+
+    def _activated(self, wanted: Controller) -> Controller:
+        """Makes `wanted` the one that acts; if that fails after a switch, the one before the
+        switch is active again."""
+        try:
+            wanted.activate()
+            self.acting = wanted
+        except Exception:
+            if wanted is self.active and self._before_switch is not None:
+                self.active, self._before_switch = self._before_switch, None
+                if self.active is self.acting:
+                    log.exception("'%s' cannot act; '%s' goes on", wanted.name, self.active.name)
+                    return self.acting
+            raise
+        return wanted
 
     def commanded(self, observation: Observation, action: Array) -> None:
         """Tells the acting controller what was sent."""

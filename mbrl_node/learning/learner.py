@@ -95,6 +95,7 @@ class Learner:
         self.buffer = ReplayBuffer(system.state_dim, system.action_dim)
         self._next_sequence: dict[int, int] = {}
         self.lost = 0
+        self.refused = 0  # updates that made the model worse
         self._remember(self.store)
         self._trained_on = 0
         torch.manual_seed(seed)
@@ -154,9 +155,10 @@ class Learner:
         return len(self.buffer) >= max(self._config.min_transitions, self._trained_on + 1)
 
     def update(self, cancelled: Callable[[], bool] = lambda: False) -> Update | None:
-        """Retrains on all data and writes the next version; None if it was cancelled.
+        """Retrains on all data and writes the next version; None if it was cancelled or refused.
 
-        May run beside `add`, in another thread.
+        A retrained model that predicts the newest data clearly worse than the one before is refused
+        and the one before stays. May run beside `add`, in another thread.
 
         Args:
             cancelled: asked before every gradient step.
@@ -167,6 +169,8 @@ class Learner:
         """
         begin, size = time.monotonic(), len(self.buffer)
         error, loss = self._judge()
+        before = {k: v.clone() for k, v in self.model.state_dict().items()}
+        expected = self._recent_error(self.model)
         if self._config.refit:
             world = self._new_model().to(self._device)
             world.policy = self.model.policy
@@ -178,7 +182,14 @@ class Learner:
         self._train_policy(trainer.model, cancelled)
         if cancelled():
             return None
-        self._trainer, self._trained_on = trainer, size
+        self._trained_on = size
+        found = self._recent_error(trainer.model)
+        if self.latest is not None and not found < 1.5 * expected + 0.02:
+            self.refused += 1
+            log.warning("update refused: its error is %.3g, %.3g before", found, expected)
+            self._trainer.restore(before)
+            return None
+        self._trainer = trainer
         version = self.latest.version + 1 if self.latest else 1
         info: dict[str, object] = {
             "version": version,
@@ -200,6 +211,12 @@ class Learner:
             if old not in milestones:
                 old.unlink(missing_ok=True)
         return self.latest
+
+    def _recent_error(self, world: WorldModel) -> float:
+        """How well a model predicts the newest transitions, see `DynamicsModel.error`."""
+        model, newest = world.dynamics, max(0, len(self.buffer) - 1000)
+        data = self.buffer.batch(model.config.history, newest).to(model.device)
+        return model.error(data.state, data.action, data.next_state)
 
     def _train_policy(self, world: WorldModel, cancelled: Callable[[], bool]) -> None:
         if self._policy_trainer is None:

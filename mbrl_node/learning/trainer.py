@@ -91,22 +91,28 @@ class Trainer:
 
         Args:
             cancelled: asked before every step; when it says yes, there are no more steps.
-            weights: how much each row of the buffer counts, [N]; None: all the same.
+            weights: how much each row of the buffer counts, [N], 0 or more: how often it is drawn;
+                None: all the same.
 
         Raises:
-            FloatingPointError: the loss is not finite; the weights are those of before this call.
+            FloatingPointError, ValueError: the loss is not finite (the weights are those of before
+                this call); fewer than two transitions.
         """
         data = self._data(buffer)
+        rows = _counting(len(data), weights)
         before = _copy(self.model)
-        self._fit_normalizers(data)
+        self._fit_normalizers(data if weights is None else data[rows])
         begin = time.monotonic()
-        rows = torch.arange(len(data))
         total, done = self._steps(data, buffer.first(), rows, steps, weights, cancelled)
         if total != total or abs(total) == float("inf"):
-            self.model.load_state_dict(before)
-            self._optimizer.state.clear()
+            self.restore(before)
             raise FloatingPointError("the training loss is not finite")
         return TrainReport(total / max(done, 1), done, time.monotonic() - begin)
+
+    def restore(self, weights: dict[str, Tensor]) -> None:
+        """Goes back to weights (a `state_dict`) of before, with nothing left of the steps since."""
+        self.model.load_state_dict(weights)
+        self._optimizer.state.clear()
 
     def fit(
         self,
@@ -122,7 +128,13 @@ class Trainer:
             FloatingPointError, ValueError: the loss is not finite; fewer than two transitions.
         """
         data = self._data(buffer)
-        training, validation = split(buffer.first(), self._config.validation, self._generator)
+        rows = _counting(len(data), weights)
+        training, validation = (
+            rows[part]
+            for part in split(buffer.episode()[rows], self._config.validation, self._generator)
+        )
+        if weights is not None:
+            validation = self._draw(validation, weights, validation.shape)
         before = _copy(self.model)
         self._fit_normalizers(data[training])
         begin, total, done = time.monotonic(), 0.0, 0
@@ -131,12 +143,12 @@ class Trainer:
         while epoch < max_epochs and since < self._config.patience and not cancelled():
             sum_, count = self._steps(data, buffer.first(), training, steps, weights, cancelled)
             total, done, epoch, since = total + sum_, done + count, epoch + 1, since + 1
-            scores = self._scores(data[validation])
-            score = float(scores.mean())
-            # A difference, not a ratio: likelihoods are negative as soon as they are any good.
-            if score < best - 1e-3:
+            score = float(self._scores(data[validation]).mean())
+            # Likelihoods are negative as soon as they are any good, squared errors end at 0.
+            if score < (best - 1e-3 if self.model.dynamics.config.probabilistic else 0.99 * best):
                 best, best_weights, since = score, _copy(self.model), 0
         self.model.load_state_dict(best_weights)
+        self._optimizer.state.clear()  # its momentum was that of other weights
         if best == float("inf") and not cancelled():
             raise FloatingPointError("the training loss is not finite")
         self.choose_elites(data[validation])
@@ -150,8 +162,6 @@ class Trainer:
         return self.model.dynamics.scores(data.state, data.action, data.next_state)
 
     def _data(self, buffer: ReplayBuffer) -> Batch:
-        if len(buffer) < 2:
-            raise ValueError("there are fewer than two transitions to learn from")
         dynamics = self.model.dynamics
         return buffer.batch(dynamics.config.history).to(dynamics.device)
 
@@ -159,10 +169,9 @@ class Trainer:
         n = self.model.dynamics.state_dim
         self.model.dynamics.fit_normalizer(data.state, data.action, data.next_state)
         if self.model.reward is not None:
-            now = data.state[:, :n]
-            self.model.reward.fit_normalizer(now, data.action, data.next_state, data.reward)
+            self.model.reward.fit_normalizer(data.state[:, :n], data.reward)
         if self.model.termination is not None:
-            self.model.termination.fit_normalizer(data.next_state)
+            self.model.termination.fit_normalizer(data.next_state, data.terminated)
 
     def _steps(
         self,
@@ -175,28 +184,38 @@ class Trainer:
     ) -> tuple[float, int]:
         """Takes gradient steps on some rows [K] of the data; sum of the losses and their number."""
         members, config = self.model.dynamics.members, self._config
-        shape = (1 if config.batches == "shared" else members, config.batch_size)
+        shape = torch.Size((1 if config.batches == "shared" else members, config.batch_size))
+        # The buffer may have grown since; and no step leads on to rows that are not learned from.
+        sequence = torch.full((len(data),), -1)
+        sequence[rows] = first[rows]
         total = 0.0
         for done in range(steps):
             if cancelled():
                 return total, done
-            index = rows[torch.randint(len(rows), shape, generator=self._generator)]
-            loss = self._loss(data, first, index.expand(members, -1), weights)
+            index = self._draw(rows, weights, shape).expand(members, -1)
+            loss = self._loss(data, sequence, index)
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self._optimizer.step()
             total += float(loss.detach())
         return total, steps
 
-    def _loss(self, data: Batch, first: Tensor, index: Tensor, weights: Tensor | None) -> Tensor:
+    def _draw(self, rows: Tensor, weights: Tensor | None, shape: torch.Size) -> Tensor:
+        """Some of the rows [K], each as often as it counts."""
+        if weights is None:
+            return rows[torch.randint(len(rows), shape, generator=self._generator)]
+        picks = torch.multinomial(
+            weights.cpu()[rows], shape.numel(), replacement=True, generator=self._generator
+        )
+        return rows[picks].view(shape)
+
+    def _loss(self, data: Batch, first: Tensor, index: Tensor) -> Tensor:
         """Of rows [E, B], a scalar: sum over the members, so that each learns at the same rate
         however many there are."""
         model, beta, batch = self.model, self._config.beta, data[index]
         each = model.dynamics.loss(batch.state, batch.action, batch.next_state, beta)
         if self._config.loss_horizon > 1:
             each = each + self._later_steps(data, first, index, batch)
-        if weights is not None:
-            each = each * weights.to(each.device)[index]
         if self._config.batches == "bootstrap":
             member = torch.arange(len(index))[:, None]
             each = each * self._resample(len(data))[index, member].to(each.device)
@@ -217,9 +236,10 @@ class Trainer:
         dynamics, steps = self.model.dynamics, self._config.loss_horizon
         state, action = batch.state, batch.action
         result = torch.zeros(index.shape, device=state.device)
+        unbroken = torch.ones(index.shape, dtype=torch.bool)
         for ahead in range(1, steps):
             later = (index + ahead).clamp(max=len(data) - 1)
-            unbroken = (first[later] == first[index]) & (index + ahead < len(data))
+            unbroken &= (first[later] == first[index]) & (index + ahead < len(data))
             state = dynamics.predict(state, action)
             there = data[later]
             action = there.action
@@ -240,26 +260,38 @@ class Trainer:
         return self._counts
 
 
-def split(first: Tensor, part: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def split(episode: Tensor, part: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Rows to train on and rows to validate on, split by episode.
 
     Neighbouring transitions are nearly the same, so rows of one episode on both sides would hide
     overfitting. Of a single episode its last part is set aside.
 
     Args:
-        first: for each row the row at which its episode began, [N].
-        part: of the rows to validate on, about.
+        episode: for each row a number that says of which episode it is, [N].
+        part: of the rows to validate on, at most; more only where the shortest episode is longer.
     """
-    episodes, sizes = torch.unique(first, return_counts=True)
-    rows = torch.arange(len(first))
+    episodes, sizes = torch.unique(episode, return_counts=True)
+    rows = torch.arange(len(episode))
     if len(episodes) == 1:
-        keep = min(len(first) - 1, max(1, round(len(first) * (1 - part))))
+        keep = min(len(rows) - 1, max(1, round(len(rows) * (1 - part))))
         return rows[:keep], rows[keep:]
-    order = torch.randperm(len(episodes), generator=generator)
-    count = int((sizes[order].cumsum(0) <= part * len(first)).sum())
-    aside = episodes[order[: min(max(count, 1), len(episodes) - 1)]]
-    held = torch.isin(first, aside)
-    return rows[~held], rows[held]
+    aside, held = [int(sizes.argmin())], 0
+    for k in torch.randperm(len(episodes), generator=generator).tolist():
+        if held + int(sizes[k]) <= part * len(rows):
+            aside = [*aside, k] if held else [k]
+            held += int(sizes[k])
+    validation = torch.isin(episode, episodes[aside])
+    return rows[~validation], rows[validation]
+
+
+def _counting(size: int, weights: Tensor | None) -> Tensor:
+    """The rows that are learned from: all, or those whose weight is not 0."""
+    rows = torch.arange(size)
+    if weights is not None:
+        rows = rows[weights.cpu()[:size] > 0]
+    if len(rows) < 2:
+        raise ValueError("there are fewer than two transitions to learn from")
+    return rows
 
 
 def trajectory_weights(states: Tensor, reference: Tensor, scale: Tensor, width: float) -> Tensor:

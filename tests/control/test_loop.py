@@ -26,6 +26,7 @@ class Constant(Controller):
 
     def __init__(self, name, value):
         super().__init__(name)
+        self.broken = False
         self.value, self.ready, self.error, self.activated, self.sent = value, True, None, 0, []
 
     @property
@@ -34,6 +35,8 @@ class Constant(Controller):
 
     def activate(self):
         self.activated += 1
+        if self.broken:
+            raise OSError("no such device")
 
     def update(self, observation, last_action):
         if self.error:
@@ -167,6 +170,25 @@ def test_a_switch_takes_effect_at_the_next_tick():
     assert robot.tick().action == 2.0 and robot.b.activated == 1
     robot.manager.switch([], ["b"], strict=True)
     assert robot.tick().action == 0.0
+
+
+def test_a_failed_controller_switch_puts_the_previous_controller_back():
+    robot = Robot()
+    robot.tick()
+    robot.b.broken = True
+    robot.manager.switch(["b"], [], strict=True)
+    assert robot.tick().action == 1.0 and robot.manager.active is robot.a
+    robot.b.broken = False
+    robot.manager.switch(["b"], [], strict=True)
+    assert robot.tick().action == 2.0
+
+
+def test_a_first_controller_that_cannot_be_activated_is_tried_again_at_each_tick():
+    robot = Robot()
+    robot.a.broken = True
+    assert robot.tick().action == 0.0 and "no such device" in robot.loop.safe_reason
+    robot.a.broken = False
+    assert robot.tick().action == 1.0
 
 
 @pytest.mark.parametrize(

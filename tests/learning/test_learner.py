@@ -125,6 +125,31 @@ def test_a_diverging_update_leaves_the_model_and_the_version_as_they_were(tmp_pa
     assert it.latest.version == 1 and all(torch.equal(before[k], after[k]) for k in before)
 
 
+def test_a_retrain_that_is_worse_is_refused_and_the_model_stays_as_it_was(tmp_path, caplog):
+    it = learner(tmp_path)
+    it.add(transitions(0, 400))
+    for _ in range(5):
+        it.update()
+    before = {k: v.clone() for k, v in it.model.state_dict().items()}
+    offered = sorted((tmp_path / "models").iterdir())
+    train = it._trainer._steps
+
+    def sabotaged(*args):
+        with torch.no_grad():
+            it.model.dynamics.net.weights[-1].mul_(-1.0)
+        return train(*args)
+
+    it._trainer._steps = sabotaged
+    it.add(transitions(400, 1))
+    assert it.update() is None and it.refused == 1 and "update refused" in caplog.text
+    after = it.model.state_dict()
+    assert it.latest.version == 5 and all(torch.equal(before[k], after[k]) for k in before)
+    assert sorted((tmp_path / "models").iterdir()) == offered
+    it._trainer._steps = train
+    it.add(transitions(401, 50))
+    assert it.update().version == 6
+
+
 def test_a_cancelled_update_offers_nothing(tmp_path):
     it = learner(tmp_path)
     it.add(transitions(0, 40))

@@ -129,12 +129,12 @@ class System:
                 continue  # it has just ended
         return result
 
-    def kill(self, executable: str) -> None:
-        """kill -9."""
+    def kill(self, executable: str, signal_: int = signal.SIGKILL) -> None:
+        """kill -9, or another signal."""
         pids = [pid for pid, c in self.processes().items() if f"lib/mbrl/{executable} " in c]
         assert pids, f"no process {executable}"
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal_)
 
     def stop(self, signal_: int = signal.SIGINT) -> int:
         """Ends the launch and gives its exit code."""

@@ -73,6 +73,16 @@ def test_a_switch_that_does_not_fit_is_refused_with_a_reason(system):
     assert system.controllers()["mppi"].state == "active"
 
 
+def test_training_never_stalls_control(system):
+    system.wait_for_more(system.models, 1, "models")
+    system.kill("learner", signal.SIGSTOP)  # hangs, as in the longest of all trainings
+    recent = system.wait_for_more(system.transitions, 40, "transitions while the learner hangs")
+    system.kill("learner", signal.SIGCONT)
+    stamps = [ns(t.stamp) for t in recent if t.session == recent[-1].session]
+    gaps = [b - a for a, b in itertools.pairwise(stamps)]
+    assert sorted(gaps)[len(gaps) // 2] == PERIOD and recent[-1].controller == "mppi"
+
+
 def test_kill_9_of_the_learner_loses_and_doubles_no_transition(system):
     system.wait_for_more(system.models, 1, "models")
     system.kill("learner")
