@@ -24,7 +24,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 CONFIGURATION_ERROR = 2  # exit code of a node that says it cannot work as configured
-CONTROLLERS = ["random_shooting", "cem", "icem", "mppi", "random", "hold"]
+CONTROLLERS = ["random_shooting", "cem", "icem", "mppi", "policy", "random", "hold"]
 PLUGINS = [*entry_points(group="mbrl.planners"), *entry_points(group="mbrl.controllers")]
 
 ARGUMENTS = [

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from mbrl_node.learning import LearnerConfig, TrainerConfig
-from mbrl_node.models import ModelConfig
+from mbrl_node.models import ModelConfig, PolicyConfig
 from mbrl_node.planning import PLANNERS, RolloutConfig
 
 
@@ -18,5 +18,6 @@ def test_the_parameter_file_is_the_defaults():
         "learner": LearnerConfig,
         "trainer": TrainerConfig,
         "model": ModelConfig,
+        "policy": PolicyConfig,
     }
     assert shown == {name: kind().model_dump(mode="json") for name, kind in kinds.items()}

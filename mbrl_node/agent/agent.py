@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,17 +14,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from mbrl_node.control import Observation, RandomActions
 from mbrl_node.data import Transition
 from mbrl_node.learning import Learner, LearnerConfig, TrainerConfig, Update
-from mbrl_node.models import ModelConfig
+from mbrl_node.models import ModelConfig, PolicyConfig
 from mbrl_node.planning import (
     PLANNERS,
     ActionSpace,
     CEMConfig,
     ICEMConfig,
     MPPIConfig,
+    Planner,
     RandomShootingConfig,
     Rollout,
     RolloutConfig,
 )
+from mbrl_node.spec.plugins import find
 from mbrl_node.spec.system import System
 from mbrl_node.spec.task import Task
 
@@ -35,7 +38,9 @@ class AgentConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    planner: str = Field("mppi", description="which planner acts")
+    planner: str = Field(
+        "mppi", description="which planner acts: random_shooting, cem, icem, mppi or a plugin"
+    )
     rollout: RolloutConfig = RolloutConfig()
     mppi: MPPIConfig = MPPIConfig()
     icem: ICEMConfig = ICEMConfig()
@@ -44,6 +49,22 @@ class AgentConfig(BaseModel):
     learner: LearnerConfig = LearnerConfig()
     trainer: TrainerConfig = TrainerConfig()
     model: ModelConfig = ModelConfig()
+    policy: PolicyConfig = PolicyConfig()
+    plugins: dict[str, dict[str, Any]] = Field(
+        {}, description="parameters of planners that are plugins, by name"
+    )
+
+    def make_planner(self, space: ActionSpace, dt: float, seed: int) -> Planner:
+        """The planner that acts.
+
+        Raises:
+            PluginError, ValueError: there is no such planner, or its parameters are wrong.
+        """
+        kind = find("mbrl.planners", self.planner, PLANNERS, Planner)
+        section = getattr(self, self.planner) if self.planner in PLANNERS else None
+        if section is None:
+            section = kind.Config.model_validate(self.plugins.get(self.planner, {}))
+        return kind(section, space, dt, seed)
 
 
 class Agent:
@@ -70,12 +91,18 @@ class Agent:
         self.system, self._task = system, task
         self.config = config = config or AgentConfig()
         self.learner = Learner(
-            system, task, run_dir, config.learner, config.trainer, config.model, seed, device
+            system,
+            task,
+            run_dir,
+            config.learner,
+            config.trainer,
+            config.model,
+            seed,
+            device,
+            config.policy,
         )
         self._learn = learn
-        planner = PLANNERS[config.planner]
-        space = ActionSpace.of(system)
-        self._planner = planner(getattr(config, config.planner), space, system.dt, seed)
+        self._planner = config.make_planner(ActionSpace.of(system), system.dt, seed)
         self._explorer = RandomActions("random", system, seed=seed)
         self._rollout: Rollout | None = None
         self._session, self._sequence = time.time_ns(), 0
@@ -110,7 +137,8 @@ class Agent:
         )
         last = torch.as_tensor(self._last_action, dtype=torch.float32, device=states.device)
         start = self._rollout.model_state(states, actions)
-        plan = self._planner.plan(self._rollout, start, last)
+        proposals = self._rollout.proposals(start, self._planner.horizon)
+        plan = self._planner.plan(self._rollout, start, last, proposals)
         self._planner.shift(1)
         action: Array = plan[0].cpu().numpy().astype(np.float64)
         self.plan_time = time.perf_counter() - begin

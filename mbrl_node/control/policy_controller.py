@@ -24,7 +24,7 @@ class PolicyController(Controller):
 
     @property
     def not_ready(self) -> str:
-        return "" if self._actor else "waits for the first model that has a policy"
+        return "" if self._actor else "waits for a model with a policy (set policy.train)"
 
     def update(self, observation: Observation, last_action: Array) -> Array:
         """The actor's action, [m].

@@ -29,6 +29,7 @@ from mbrl_node.control import (
     Observation,
     Pacer,
     PlanningController,
+    PolicyController,
     RandomActions,
     SteadyClock,
     SwitchError,
@@ -47,7 +48,7 @@ from mbrl_node.ros.status import Period, diagnostics, status_line
 from mbrl_node.spec.plugins import find, plugins
 from mbrl_node.spec.task import Task
 
-CONTROLLERS = (*PLANNERS, "random", "hold")
+CONTROLLERS = (*PLANNERS, "policy", "random", "hold")
 PLANNER_GROUP, CONTROLLER_GROUP = "mbrl.planners", "mbrl.controllers"
 
 
@@ -83,6 +84,8 @@ class ControllerNode(Node):
 
         controllers = self._make_controllers(names, first, seed)
         self._planning = [c for c in controllers if isinstance(c, PlanningController)]
+        uses_model = (PlanningController, PolicyController)
+        self._learned = [c for c in controllers if isinstance(c, uses_model)]
         controllers.sort(key=lambda c: c.name != first)
         self._manager = ControllerManager(controllers, "random" if self._learn else "hold", "hold")
         self._loop = ControlLoop(spec, self._manager, session=time.time_ns())
@@ -112,7 +115,7 @@ class ControllerNode(Node):
         if run_dir:
             self._load_newest(
                 Path(run_dir),
-                required=not self._learn and isinstance(self._manager.active, PlanningController),
+                required=not self._learn and self._manager.active in self._learned,
             )
 
     def _make_controllers(self, names: list[str], first: str, seed: int) -> list[Controller]:
@@ -137,6 +140,8 @@ class ControllerNode(Node):
             return RandomActions(name, self._spec, seed=seed)
         if name == "hold":
             return Hold(name, self._spec)
+        if name == "policy":
+            return PolicyController(name)
         if name in plugins(CONTROLLER_GROUP):
             make: Callable[..., Controller] = find(CONTROLLER_GROUP, name, {}, Controller)
             return make(name, self._spec)
@@ -299,7 +304,7 @@ class ControllerNode(Node):
             if version <= self._model_version:
                 return
             self._model_version, self._held_out_error = version, held_out_error
-            for controller in self._planning:
+            for controller in self._learned:
                 controller.set_model(rollout, version)
 
     def _on_switch(

@@ -17,7 +17,7 @@ from rclpy.node import Node
 from mbrl_node import data
 from mbrl_node.data import StoreError
 from mbrl_node.learning import Learner, LearnerConfig, TrainerConfig
-from mbrl_node.models import ModelConfig
+from mbrl_node.models import ModelConfig, PolicyConfig
 from mbrl_node.ros.convert import transition_from_msg, update_to_msg
 from mbrl_node.ros.device import torch_device
 from mbrl_node.ros.parameters import declare, declare_config, declare_robot, forward_logs
@@ -42,6 +42,7 @@ class LearnerNode(Node):
         self._config = declare_config(self, "learner", LearnerConfig)
         trainer = declare_config(self, "trainer", TrainerConfig)
         model = declare_config(self, "model", ModelConfig)
+        policy = declare_config(self, "policy", PolicyConfig)
         self._lock = lock_run(Path(run_dir))
         self._learner = Learner(
             self._spec,
@@ -52,6 +53,7 @@ class LearnerNode(Node):
             model,
             seed,
             str(device),
+            policy,
         )
         self._received: queue.SimpleQueue[data.Transition] = queue.SimpleQueue()
         self._unstored: list[data.Transition] = []
