@@ -122,7 +122,7 @@ def conjugate(q: Tensor) -> Tensor:
 def multiply(a: Tensor, b: Tensor) -> Tensor:
     """The Hamilton product of quaternions (x, y, z, w)."""
     av, aw, bv, bw = a[..., :3], a[..., 3:], b[..., :3], b[..., 3:]
-    vector = aw * bv + bw * av + torch.linalg.cross(av, bv)
+    vector = aw * bv + bw * av + torch.linalg.cross(*torch.broadcast_tensors(av, bv))
     return torch.cat((vector, aw * bw - (av * bv).sum(-1, keepdim=True)), -1)
 
 

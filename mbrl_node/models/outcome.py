@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from mbrl_node.models.ensemble import Ensemble
 from mbrl_node.models.geometry import StateGeometry
+from mbrl_node.models.normalizer import Normalizer
 from mbrl_node.spec.system import System
 
 HIDDEN = (64, 64)
@@ -19,50 +20,37 @@ class RewardModel(nn.Module):
     Shapes: n state and m action fields.
     """
 
-    mean: Tensor
-    std: Tensor
-    input_mean: Tensor
-    input_std: Tensor
+    _centre: Tensor
+    _half_range: Tensor
 
     def __init__(self, system: System) -> None:
         super().__init__()
         self._geometry = StateGeometry(system)
-        inputs = 2 * self._geometry.feature_dim + system.action_dim
-        self.net = Ensemble(1, inputs, 1, HIDDEN, probabilistic=False)
-        self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("std", torch.ones(()))
-        self.register_buffer("input_mean", torch.zeros(inputs))
-        self.register_buffer("input_std", torch.ones(inputs))
+        features = self._geometry.feature_dim
+        self.net = Ensemble(1, 2 * features + system.action_dim, 1, HIDDEN, probabilistic=False)
+        self._features = Normalizer(features, self._geometry.bounded_features)
+        self._rewards = Normalizer(1)
+        low, high = torch.as_tensor(system.action_min), torch.as_tensor(system.action_max)
+        self.register_buffer("_centre", ((low + high) / 2).float())
+        self.register_buffer("_half_range", ((high - low) / 2).float())
 
-    def _inputs(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
-        features = self._geometry.features
-        return torch.cat((features(state), action, features(next_state)), -1)
-
-    def fit_normalizer(
-        self, state: Tensor, action: Tensor, next_state: Tensor, reward: Tensor
-    ) -> None:
-        """Sets means and standard deviations from transitions [B, ...] and rewards [B]."""
-        pairs = (
-            (self._inputs(state, action, next_state), self.input_mean, self.input_std),
-            (reward, self.mean, self.std),
-        )
-        for data, mean, std in pairs:
-            mean.copy_(data.mean(0))
-            spread = data.std(0, correction=0)
-            std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
+    def fit_normalizer(self, state: Tensor, reward: Tensor) -> None:
+        """Takes means and standard deviations from states [B, n] and rewards [B]."""
+        self._features.fit(self._geometry.features(state))
+        self._rewards.fit(reward[:, None])
 
     def _normalized(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
-        inputs = self._inputs(state, action, next_state)
-        x = (inputs - self.input_mean) / self.input_std
-        return self.net.mean(x.flatten(0, -2)[None])[0, :, 0].view(x.shape[:-1])
+        before, after = (self._features(self._geometry.features(s)) for s in (state, next_state))
+        x = torch.cat((before, (action - self._centre) / self._half_range, after), -1)
+        return self.net.mean(x.flatten(0, -2)[None])[0].view(*x.shape[:-1], 1)
 
     def forward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """The predicted reward, [...], for states [..., n] and actions [..., m]."""
-        return self._normalized(state, action, next_state) * self.std + self.mean
+        return self._rewards.inverse(self._normalized(state, action, next_state))[..., 0]
 
     def loss(self, state: Tensor, action: Tensor, next_state: Tensor, reward: Tensor) -> Tensor:
         """Mean squared error over the rewards' variance, a scalar."""
-        target = (reward - self.mean) / self.std
+        target = self._rewards(reward[..., None])
         return F.mse_loss(self._normalized(state, action, next_state), target)
 
 
@@ -70,34 +58,30 @@ class TerminationModel(nn.Module):
     """Whether a state ends the episode, learned from states that did. Usable as a
     TerminationFunction."""
 
-    mean: Tensor
-    std: Tensor
+    _seen: Tensor
 
     def __init__(self, system: System) -> None:
         super().__init__()
         self._geometry = StateGeometry(system)
         inputs = self._geometry.feature_dim
         self.net = Ensemble(1, inputs, 1, HIDDEN, probabilistic=False)
-        with torch.no_grad():
-            self.net.biases[-1].fill_(-4.0)  # until the opposite is seen, states end nothing
-        self.register_buffer("mean", torch.zeros(inputs))
-        self.register_buffer("std", torch.ones(inputs))
+        self._features = Normalizer(inputs, self._geometry.bounded_features)
+        # Until an end is seen, nothing is known of ends: a network would say anything off the data.
+        self.register_buffer("_seen", torch.tensor(False))
 
-    def fit_normalizer(self, next_state: Tensor) -> None:
-        """Sets means and standard deviations from states [B, n]."""
-        data = self._geometry.features(next_state)
-        self.mean.copy_(data.mean(0))
-        spread = data.std(0, correction=0)
-        self.std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
+    def fit_normalizer(self, next_state: Tensor, terminated: Tensor) -> None:
+        """Takes means and standard deviations from states [B, n], and whether any ended [B]."""
+        self._features.fit(self._geometry.features(next_state))
+        self._seen.copy_(terminated.any())
 
     def logit(self, next_state: Tensor) -> Tensor:
         """Log-odds of the end, [...], for states [..., n]."""
-        x = (self._geometry.features(next_state) - self.mean) / self.std
+        x = self._features(self._geometry.features(next_state))
         return self.net.mean(x.flatten(0, -2)[None])[0, :, 0].view(x.shape[:-1])
 
     def forward(self, next_state: Tensor) -> Tensor:
-        """True where the end is likelier than not, bool [...]."""
-        return self.logit(next_state) > 0.0
+        """True where the end is likely, bool [...]; nowhere before any was seen."""
+        return (self.logit(next_state) > 0.0) & self._seen
 
     def loss(self, next_state: Tensor, terminated: Tensor) -> Tensor:
         """Cross entropy; rare ends count up to ten times."""
