@@ -45,6 +45,7 @@ class BulletRobot:
         self._rng = np.random.default_rng(seed)
         self._limits = (spec.action_min, spec.action_max)
         self._safe = spec.action_safe
+        self._scene: float | None = None  # size of what is drawn, m; None: nothing was yet
         self._world = pybullet.connect(pybullet.GUI if gui else pybullet.DIRECT)
         if self._world < 0:
             raise RuntimeError(
@@ -143,19 +144,52 @@ class BulletRobot:
             [applied.get(i, 0.0) for i in self._index.values()],
         )
 
-    def picture(self, width: int = 320, height: int = 240) -> NDArray[np.uint8]:
-        """A picture of the world from the side, [height, width, 3]; drawn without a display."""
-        view = pybullet.computeViewMatrixFromYawPitchRoll((0, 0, 0.3), 3.0, 0, -10, 0, 2)
-        lens = pybullet.computeProjectionMatrixFOV(60, width / height, 0.1, 20)
+    def picture(self, width: int = 480, height: int = 360) -> NDArray[np.uint8]:
+        """A picture of the robot from the side, [height, width, 3]; drawn without a display.
+
+        The camera goes along with the robot, over a floor that is only there to be seen.
+        """
+        centre, reach = self._extent()
+        if self._scene is None:
+            self._scene = max(reach, 0.3)
+            self._draw_floor(min(0.0, centre[2] - reach))
+        view = pybullet.computeViewMatrixFromYawPitchRoll(
+            centre.tolist(), 3.2 * self._scene, 0, -25, 0, 2
+        )
+        lens = pybullet.computeProjectionMatrixFOV(45, width / height, 0.1, 50)
         picture = pybullet.getCameraImage(
             width,
             height,
             view,
             lens,
+            lightDirection=(1, -2, 3),
+            shadow=0,
             renderer=pybullet.ER_TINY_RENDERER,
             physicsClientId=self._world,
         )
         return np.reshape(np.asarray(picture[2], np.uint8), (height, width, 4))[..., :3]
+
+    def _extent(self) -> tuple[Array, float]:
+        """The centre of the first link that moves, [3], and how far the robot reaches from there,
+        m."""
+        joints = pybullet.getNumJoints(self._body, physicsClientId=self._world)
+        links = range(0 if self._sim.fixed_base and joints else -1, joints)
+        boxes = [pybullet.getAABB(self._body, i, physicsClientId=self._world) for i in links]
+        centre = np.mean(boxes[0], axis=0)
+        corners = np.abs(np.array(boxes) - centre).max(axis=(0, 1))
+        return centre, float(corners.max())
+
+    def _draw_floor(self, z: float) -> None:
+        floor = pybullet.loadURDF(
+            str(Path(pybullet_data.getDataPath()) / "plane.urdf"),
+            (0, 0, z),
+            useFixedBase=True,
+            physicsClientId=self._world,
+        )
+        pybullet.changeVisualShape(
+            floor, -1, rgbaColor=(0.4, 0.4, 0.4, 1), physicsClientId=self._world
+        )
+        pybullet.setCollisionFilterGroupMask(floor, -1, 0, 0, physicsClientId=self._world)
 
     def close(self) -> None:
         """Ends the PyBullet world."""
