@@ -7,6 +7,7 @@ from mbrl_node.control.pacer import Clock, Pacer, SteadyClock
 from mbrl_node.control.planning_controller import PlanningController, TimedPlan
 from mbrl_node.control.policy_controller import PolicyController
 from mbrl_node.control.safety import SafetyFilter
+from mbrl_node.control.tracking import ParametricController, TrackingController
 
 __all__ = [
     "Clock",
@@ -16,6 +17,7 @@ __all__ = [
     "Hold",
     "Observation",
     "Pacer",
+    "ParametricController",
     "PlanningController",
     "PolicyController",
     "RandomActions",
@@ -24,4 +26,5 @@ __all__ = [
     "SwitchError",
     "Tick",
     "TimedPlan",
+    "TrackingController",
 ]

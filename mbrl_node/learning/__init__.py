@@ -1,5 +1,6 @@
 """Learning: fitting models to data, and the learner that keeps a run."""
 
+from mbrl_node.learning.fit import fit
 from mbrl_node.learning.learner import Learner, LearnerConfig, Update
 from mbrl_node.learning.trainer import Trainer, TrainerConfig, TrainReport, trajectory_weights
 
@@ -10,5 +11,6 @@ __all__ = [
     "Trainer",
     "TrainerConfig",
     "Update",
+    "fit",
     "trajectory_weights",
 ]

@@ -7,17 +7,26 @@ from mbrl_node.models.checkpoint import (
     save_checkpoint,
 )
 from mbrl_node.models.dynamics import DynamicsModel, ModelConfig
+from mbrl_node.models.inverse import InverseModel, inverse_consistency
 from mbrl_node.models.outcome import RewardModel, TerminationModel
+from mbrl_node.models.policy import Policy, PolicyConfig
+from mbrl_node.models.trajectory import TrajectoryModel, trajectory_rows
 from mbrl_node.models.world import WorldModel
 
 __all__ = [
     "CheckpointError",
     "DynamicsModel",
+    "InverseModel",
     "ModelConfig",
+    "Policy",
+    "PolicyConfig",
     "RewardModel",
     "TerminationModel",
+    "TrajectoryModel",
     "WorldModel",
+    "inverse_consistency",
     "load_checkpoint",
     "newest_checkpoint",
     "save_checkpoint",
+    "trajectory_rows",
 ]

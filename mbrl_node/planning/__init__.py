@@ -3,6 +3,12 @@
 from mbrl_node.planning.cem import CEM, CEMConfig
 from mbrl_node.planning.icem import ICEM, ICEMConfig
 from mbrl_node.planning.mppi import MPPI, MPPIConfig
+from mbrl_node.planning.parameters import (
+    ControlLaw,
+    LinearFeedback,
+    ParameterPlanner,
+    ParameterReturns,
+)
 from mbrl_node.planning.planner import ActionSpace, Planner, PlannerConfig
 from mbrl_node.planning.random_shooting import RandomShooting, RandomShootingConfig
 from mbrl_node.planning.rollout import PlanningError, Rollout, RolloutConfig
@@ -14,8 +20,12 @@ __all__ = [
     "PLANNERS",
     "ActionSpace",
     "CEMConfig",
+    "ControlLaw",
     "ICEMConfig",
+    "LinearFeedback",
     "MPPIConfig",
+    "ParameterPlanner",
+    "ParameterReturns",
     "Planner",
     "PlannerConfig",
     "PlanningError",
