@@ -59,7 +59,7 @@ def test_the_node_offers_plugins_with_their_parameters_and_leaves_out_what_is_br
     parameters = ["--ros-args", "-p", "controller:=still", "-p", "mine.samples:=7"]
     done = run(sys.executable, "-c", NODE, *parameters)
     assert done.returncode == 0, done.stderr
-    order = "controllers still random_shooting cem icem mppi random hold mine"
+    order = "controllers still random_shooting cem icem mppi policy random hold mine"
     assert order in done.stdout and "samples 7" in done.stdout
     assert "planner 'broken' (no_such_module:Planner) of plugged 0.1: cannot be" in done.stderr
 
