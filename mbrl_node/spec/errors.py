@@ -99,8 +99,13 @@ def from_pydantic(error: ValidationError, root: type[BaseModel]) -> Iterator[Pro
 
 _NOT_A = {
     "float_type": "a number",
+    "float_parsing": "a number",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
     "string_type": "text",
     "bool_type": "true or false",
+    "bool_parsing": "true or false",
     "tuple_type": "a list",
     "dict_type": "a mapping",
     "model_type": "a mapping",
@@ -109,6 +114,8 @@ _NOT_A = {
 _BOUNDS = {
     "greater_than": ("must be above", "gt"),
     "greater_than_equal": ("must be at least", "ge"),
+    "less_than": ("must be below", "lt"),
+    "less_than_equal": ("must be at most", "le"),
 }
 
 
