@@ -154,24 +154,25 @@ class Rollout:
     def _step(self, now: Tensor, action: Tensor, samples: int) -> Tensor:
         propagation = self._config.propagation
         if propagation == "ts1":
-            now = self._shuffled(now, samples)
-        noisy = self._config.aleatoric and self.model.net.probabilistic
-        if noisy and propagation != "expectation":
-            now = self.model.sample(now, action, self._generator)
-        else:
-            now = self.model.predict(now, action)
+            # Each sequence's particles are dealt out to the members anew, and come back to their
+            # places, so that a place is one particle all the time.
+            shape = (now.shape[0] * now.shape[1] // samples, samples)
+            order = torch.rand(shape, generator=self._generator).argsort(0).to(now.device)
+            dealt = self._next(_reordered(now, order), action)
+            return _reordered(dealt, order.argsort(0))
+        now = self._next(now, action)
         if propagation == "expectation":
             return now.mean(0, keepdim=True).expand_as(now)
         if propagation == "moment_matching":
             return self._redrawn(now, samples)
         return now
 
-    def _shuffled(self, now: Tensor, samples: int) -> Tensor:
-        """The particles of each sequence dealt out to the members anew."""
-        particles = now.reshape(-1, samples, now.shape[-1])
-        order = torch.rand(particles.shape[:2], generator=self._generator).argsort(0)
-        index = order.to(now.device)[..., None].expand_as(particles)
-        return particles.gather(0, index).view(now.shape)
+    def _next(self, now: Tensor, action: Tensor) -> Tensor:
+        config = self._config
+        noisy = config.aleatoric and config.propagation != "expectation"
+        if noisy and self.model.net.probabilistic:
+            return self.model.sample(now, action, self._generator)
+        return self.model.predict(now, action)
 
     def _redrawn(self, now: Tensor, samples: int) -> Tensor:
         """Each sequence's particles drawn from the Gaussian that has their mean and variance, and
@@ -258,3 +259,9 @@ class Rollout:
             result.append(states.mean((0, 1))[:n])
             total += float(self._reward(before[..., :n], action, states[..., :n]).mean())
         return torch.stack(result), total
+
+
+def _reordered(now: Tensor, order: Tensor) -> Tensor:
+    """Each sequence's particles [E, C N, x] put in another order, [E C, N]."""
+    particles = now.reshape(*order.shape, now.shape[-1])
+    return particles.gather(0, order[..., None].expand_as(particles)).view(now.shape)
