@@ -32,10 +32,11 @@ class PolicyReport:
 class PolicyTrainer:
     """Improves a policy by the gradient of imagined returns (Dreamer, arXiv 1912.01603, on states).
 
-    From states that the robot was in, the actor acts in the model for the policy's horizon; each
-    rollout stays with one member of the ensemble, and ends where the episode would. The critic
-    learns the discounted sums of rewards, the actor follows their gradient through the model. What
-    the model has learned does not change. Limits to how fast an action may change are not imagined.
+    The actor acts in the model for the policy's horizon; each rollout stays with one member of the
+    ensemble, and ends where the episode would. Rollouts start in states that the robot was in, or
+    where the one before ended. The critic learns the discounted sums of rewards, the actor follows
+    their gradient through the model. What the model has learned does not change. Limits to how fast
+    an action may change are not imagined.
 
     Args:
         seed: of the states to start from, and of the noise.
@@ -73,31 +74,40 @@ class PolicyTrainer:
         data = buffer.batch(model.config.history).to(model.device)
         policy.fit_normalizer(data.state)
         with torch.no_grad():
-            start = self._starts(data.state, model.members)
-            policy.rescale(imagine(policy, model, task, start, self._generator)[1])
+            start = self._starts(data.state, model.members, None)
+            imagined = imagine(policy, model, task, start, self._generator)
+        policy.rescale(imagined.returns)
         values: list[float] = []
         done = 0
         while done < policy.config.gradient_steps and not cancelled():
-            value = self._step(model, task, self._starts(data.state, model.members))
+            start = self._starts(data.state, model.members, imagined)
+            imagined = imagine(policy, model, task, start, self._generator)
+            value = self._step(imagined)
             values += [] if value is None else [value]
             done += 1
         mean = sum(values) / len(values) if values else math.nan
         return PolicyReport(done, done - len(values), time.monotonic() - begin, mean)
 
-    def _starts(self, states: Tensor, members: int) -> Tensor:
-        """States to start from, drawn for each member, [E, B, x] of [N, x]."""
-        rows = -(-self.policy.config.batch_size // members)
-        return states[torch.randint(len(states), (members, rows), generator=self._generator)]
+    def _starts(self, states: Tensor, members: int, before: Imagined | None) -> Tensor:
+        """Model states to start from, [E, B, x]: drawn from those given, [N, x], and about every
+        second time, where a rollout before can go on, its end."""
+        shape = members, -(-self.policy.config.batch_size // members)
+        start = states[torch.randint(len(states), shape, generator=self._generator)]
+        if before is None:
+            return start
+        end = before.states[-1].detach()
+        goes_on = (before.lives[-1] > 0) & torch.isfinite(end).all(-1)
+        goes_on &= (torch.rand(shape, generator=self._generator) < 0.5).to(goes_on.device)
+        return torch.where(goes_on[..., None], end, start)
 
-    def _step(self, model: DynamicsModel, task: Task, start: Tensor) -> float | None:
-        """A gradient step from states [E, B, x]; the mean return, or None where the step was not
-        finite and so not taken."""
-        policy = self.policy
-        states, returns, lives = imagine(policy, model, task, start, self._generator)
-        weights = lives / lives.sum()
+    def _step(self, imagined: Imagined) -> float | None:
+        """A gradient step; the mean return, or None where it was not finite and so not taken."""
+        policy, returns = self.policy, imagined.returns
+        weights = imagined.lives[:-1] / imagined.lives[:-1].sum()
         gain = (weights * returns).sum() / policy.value_std
-        error = (policy.value(states.detach()) - returns.detach()) / policy.value_std
-        losses = (-gain, self._actor), ((weights * error.square()).sum(), self._critic)
+        error = policy.value(imagined.states[:-1].detach()) - returns.detach()
+        miss = (weights * (error / policy.value_std).square()).sum()
+        losses = (-gain, self._actor), (miss, self._critic)
         for loss, parameters in losses:
             # Of these parameters alone: the model's get no gradient.
             gradients = torch.autograd.grad(loss, parameters)
@@ -112,12 +122,19 @@ class PolicyTrainer:
         return float(gain.detach() * policy.value_std) if finite else None
 
 
+@dataclass(frozen=True)
+class Imagined:
+    """Rollouts of H steps, B with each of E members."""
+
+    states: Tensor  # model states, [H + 1, E, B, x]
+    returns: Tensor  # discounted sum of rewards from a state on, [H, E, B]
+    lives: Tensor  # 1 where the episode is not over in a state, else 0, [H + 1, E, B]
+
+
 def imagine(
     policy: Policy, model: DynamicsModel, task: Task, start: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Rollouts of H steps under the policy: their states [H, E, B, x] and the discounted return
-    from each on, [H, E, B], of which gradients lead back through the model; and where the episode
-    is not over yet, 1.0 or 0.0, [H, E, B].
+) -> Imagined:
+    """Acts as the policy says. Gradients lead back through the model to the policy.
 
     The returns are λ-returns (equation 6 of arXiv 1912.01603).
 
@@ -132,26 +149,23 @@ def imagine(
         raise ValueError("the reward is neither given nor learned")
     horizon, n = policy.horizon, policy.state_dim
     noise = torch.randn(horizon, *start.shape[:-1], policy.action_dim, generator=generator)
-    states, actions = [start], []
+    path, actions = [start], []
     for each in noise.to(start.device):
-        actions.append(policy.act(states[-1], each))
-        states.append(model.predict(states[-1], actions[-1]))
-    path = torch.stack(states)
-    before, after = path[:-1, ..., :n], path[1:, ..., :n]
-    rewards = task.reward(before, torch.stack(actions), after)
+        actions.append(policy.act(path[-1], each))
+        path.append(model.predict(path[-1], actions[-1]))
+    states = torch.stack(path)
+    after = states[1:, ..., :n]
+    rewards = task.reward(states[:-1, ..., :n], torch.stack(actions), after)
     if task.constraint is not None:
         rewards = rewards - task.constraint(after)
-    values = policy.value(path[1:])
-    lives = torch.ones_like(rewards)
+    ended = torch.zeros_like(rewards, dtype=torch.bool)
     if task.termination is not None:
-        goes_on = ~task.termination(after)
-        values = torch.where(goes_on, values, 0.0)
-        lives[1:] = goes_on[:-1].cumprod(0)
-    else:
-        goes_on = torch.ones_like(rewards, dtype=torch.bool)
+        ended = task.termination(after)
+    values = torch.where(ended, 0.0, policy.value(states[1:]))
     returns, later = [], values[-1]
     for t in reversed(range(horizon)):
-        mixed = torch.lerp(values[t], later, LAMBDA) * goes_on[t]
-        later = rewards[t] + policy.discount * mixed
+        later = torch.where(ended[t], 0.0, torch.lerp(values[t], later, LAMBDA))
+        later = rewards[t] + policy.discount * later
         returns.append(later)
-    return path[:-1], torch.stack(returns[::-1]), lives
+    lives = torch.cat((torch.ones_like(rewards[:1]), (~ended).cumprod(0).to(rewards)))
+    return Imagined(states, torch.stack(returns[::-1]), lives)

@@ -179,7 +179,6 @@ class Learner:
         else:
             trainer = self._trainer
             report = trainer.train(self.buffer, self._config.gradient_steps, cancelled)
-        self._train_policy(trainer.model, cancelled)
         if cancelled():
             return None
         self._trained_on = size
@@ -190,6 +189,9 @@ class Learner:
             self._trainer.restore(before)
             return None
         self._trainer = trainer
+        self._train_policy(cancelled)
+        if cancelled():
+            return None
         version = self.latest.version + 1 if self.latest else 1
         info: dict[str, object] = {
             "version": version,
@@ -218,10 +220,10 @@ class Learner:
         data = self.buffer.batch(model.config.history, newest).to(model.device)
         return model.error(data.state, data.action, data.next_state)
 
-    def _train_policy(self, world: WorldModel, cancelled: Callable[[], bool]) -> None:
+    def _train_policy(self, cancelled: Callable[[], bool]) -> None:
         if self._policy_trainer is None:
             return
-        report = self._policy_trainer.train(world, self._task, self.buffer, cancelled)
+        report = self._policy_trainer.train(self.model, self._task, self.buffer, cancelled)
         if report.skipped:
             log.warning(
                 "the policy: %d of %d gradient steps were not taken, as they were not finite",

@@ -29,12 +29,12 @@ class PolicyConfig(BaseModel):
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (64, 64), description="width of each hidden layer, of both"
     )
-    horizon: float = Field(0.6, gt=0, description="length of an imagined rollout, s")
+    horizon: float = Field(1.2, gt=0, description="length of an imagined rollout, s")
     discount_time: float = Field(
         2.0, gt=0, description="a reward that is this far ahead counts 1/e of one now, s"
     )
     batch_size: int = Field(64, ge=1, description="imagined rollouts a gradient step")
-    gradient_steps: int = Field(40, ge=1, description="gradient steps an update")
+    gradient_steps: int = Field(20, ge=1, description="gradient steps an update")
     learning_rate: float = Field(3e-3, gt=0, description="of Adam, for both")
     noise: float = Field(
         0.1,
@@ -65,8 +65,10 @@ class Policy(nn.Module):
         self.geometry = StateGeometry(system, system.state_names)
         features = self.geometry.feature_dim
         self.normalizer = Normalizer(features, self.geometry.bounded_features)
-        self.actor = network((features, *self.config.hidden, self.action_dim))
-        self.critic = network((features, *self.config.hidden, 1))
+        self.actor = network((features, *self.config.hidden, self.action_dim), nn.SiLU)
+        # Imagined states go farther than data, and what a value is learned from is values there: it
+        # must not grow with the distance.
+        self.critic = network((features, *self.config.hidden, 1), nn.Tanh)
         low, high = torch.tensor(system.action_min), torch.tensor(system.action_max)
         self.register_buffer("centre", ((low + high) / 2).float(), persistent=False)
         self.register_buffer("half_range", ((high - low) / 2).float(), persistent=False)
@@ -165,11 +167,11 @@ def _rotation(quaternion: Array) -> Array:
     return np.array((*first, *second))
 
 
-def network(sizes: Sequence[int]) -> nn.Sequential:
-    """Linear layers with SiLU between them; it gives zeros until it is trained."""
+def network(sizes: Sequence[int], activation: type[nn.Module]) -> nn.Sequential:
+    """Linear layers with activations between them; it gives zeros until it is trained."""
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(sizes):
-        layers += [nn.Linear(fan_in, fan_out), nn.SiLU()]
+        layers += [nn.Linear(fan_in, fan_out), activation()]
     last = layers[-2]
     nn.init.zeros_(last.weight)  # type: ignore[arg-type]
     nn.init.zeros_(last.bias)  # type: ignore[arg-type]
