@@ -147,8 +147,7 @@ class Trainer:
             # Likelihoods are negative as soon as they are any good, squared errors end at 0.
             if score < (best - 1e-3 if self.model.dynamics.config.probabilistic else 0.99 * best):
                 best, best_weights, since = score, _copy(self.model), 0
-        self.model.load_state_dict(best_weights)
-        self._optimizer.state.clear()  # its momentum was that of other weights
+        self.restore(best_weights)
         if best == float("inf") and not cancelled():
             raise FloatingPointError("the training loss is not finite")
         self.choose_elites(data[validation])
