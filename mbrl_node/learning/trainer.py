@@ -238,7 +238,8 @@ class Trainer:
         unbroken = torch.ones(index.shape, dtype=torch.bool)
         for ahead in range(1, steps):
             later = (index + ahead).clamp(max=len(data) - 1)
-            unbroken &= (first[later] == first[index]) & (index + ahead < len(data))
+            follows = (first[later] == first[index]) & (index + ahead < len(data))
+            unbroken = unbroken & follows
             state = dynamics.predict(state, action)
             there = data[later]
             action = there.action
