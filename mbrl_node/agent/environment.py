@@ -43,11 +43,12 @@ def system_of(
         return spec
     name = env.spec.id if env.spec else type(env.unwrapped).__name__
     for which, space in (("observation", env.observation_space), ("action", env.action_space)):
-        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-            raise UnsuitableEnvironment(
-                f"{name}: its {which} space is {space}; the agent needs a Box of one dimension"
-            )
+        if problem := _problem(space):
+            raise UnsuitableEnvironment(f"{name}: its {which} space is {problem}")
     states = tuple(f"s{i}" for i in range(env.observation_space.shape[0]))  # type: ignore[index]
+    if beyond := [i for i in angles if not 0 <= i < len(states)]:
+        last = len(states) - 1
+        raise UnsuitableEnvironment(f"{name}: angles: columns are 0 to {last}, not {beyond[0]}")
     try:
         return BoxSystem(
             name,
@@ -59,8 +60,20 @@ def system_of(
             tuple(states[i] for i in angles),
             tuple(quaternions),
         )
-    except (IndexError, ValueError) as error:
-        raise UnsuitableEnvironment(f"{name}: {error}") from error
+    except ValueError as error:
+        raise UnsuitableEnvironment(str(error)) from error
+
+
+def _problem(space: gymnasium.Space[Any]) -> str | None:
+    """Why the agent cannot use a space, which a sentence goes on with; None: it can."""
+    if not isinstance(space, gymnasium.spaces.Box):
+        return f"{space}; the agent needs a Box: continuous numbers"
+    if len(space.shape) == 1:
+        return None
+    what = f"a Box of shape {space.shape}"
+    if np.dtype(space.dtype) == np.uint8 and len(space.shape) in (2, 3):
+        what += ", as of an image"
+    return f"{what}; the agent needs one row of numbers, such as positions and velocities"
 
 
 def task_of(env: Environment) -> Task:

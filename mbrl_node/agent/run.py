@@ -1,0 +1,199 @@
+"""A run's folder and its `run.json`: all that is needed to go on, to evaluate and to look at it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gymnasium
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mbrl_node.agent.agent import AgentConfig
+from mbrl_node.agent.environment import Environment, UnsuitableEnvironment, system_of, task_of
+from mbrl_node.spec.system import Quaternion, System
+from mbrl_node.spec.task import Task
+from mbrl_node.spec.terms import RewardFunction, TerminationFunction
+
+FILE = "run.json"
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class RunError(Exception):
+    """A run cannot be made, continued or used; the message is one line that says why."""
+
+
+class RunInfo(BaseModel):
+    """What a run was started with; kept in its `run.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    env: str = Field(description="id of the Gymnasium environment")
+    env_kwargs: dict[str, Any] = Field({}, description="what it is made with")
+    steps: int = Field(ge=1, description="of the environment, in total; a later call may change it")
+    seed: int = 0
+    config: AgentConfig = AgentConfig()
+    angles: tuple[int, ...] = Field((), description="columns of the observation, in rad")
+    quaternions: tuple[Quaternion, ...] = Field((), description="columns of x, y, z, w of each")
+    reward: str | None = Field(None, description="module:function; null: the robot's, or learned")
+    termination: str | None = Field(None, description="likewise")
+    version: str = Field(default_factory=lambda: version("mbrl-node"), description="of mbrl-node")
+
+    def write(self, run_dir: Path) -> None:
+        """Writes `run.json`, completely or not at all.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        part = run_dir / f".{FILE}.{os.getpid()}.part"
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            with open(part, "w", encoding="utf-8") as file:
+                file.write(self.model_dump_json(indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, run_dir / FILE)
+        except OSError as error:
+            raise RunError(f"{run_dir}: cannot be written: {error.strerror}") from error
+        except ValueError as error:  # a keyword argument that is no plain value
+            raise RunError(f"env_kwargs cannot be kept in {FILE}: {error}") from error
+
+    @classmethod
+    def read(cls, run_dir: Path) -> RunInfo:
+        """What a folder's `run.json` says.
+
+        Raises:
+            RunError: there is no such folder or file, or it is damaged.
+        """
+        path = run_dir / FILE
+        if not run_dir.is_dir():
+            raise RunError(f"{run_dir}: no such folder")
+        try:
+            return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise RunError(f"{run_dir}: has no {FILE}: `mbrl train` did not make it") from None
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read: {error.strerror}") from error
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise RunError(f"{path}: is damaged: {where}: {first['msg']}") from error
+        except ValueError as error:
+            raise RunError(f"{path}: is damaged: {error}") from error
+
+    def make_env(self, render_mode: str | None = None) -> Environment:
+        """The environment, made anew; see `make_env`."""
+        return make_env(self.env, self.env_kwargs, render_mode)
+
+    def task(
+        self,
+        env: Environment,
+        reward: RewardFunction | str | None = None,
+        termination: TerminationFunction | str | None = None,
+    ) -> Task:
+        """What is to be done in it.
+
+        Args:
+            reward, termination: instead of those that are named here.
+
+        Raises:
+            RunError: a function that is named cannot be imported.
+        """
+        task = task_of(env)
+        reward, termination = reward or self.reward, termination or self.termination
+        return replace(
+            task,
+            reward=_function(reward) or task.reward,
+            termination=_function(termination) or task.termination,
+        )
+
+    def system(self, env: Environment) -> System:
+        """What its spaces are.
+
+        Raises:
+            RunError: the agent cannot work in it.
+        """
+        try:
+            return system_of(env, self.angles, self.quaternions)
+        except UnsuitableEnvironment as error:
+            raise RunError(str(error)) from error
+
+
+def make_env(
+    name: str, kwargs: dict[str, Any] | None = None, render_mode: str | None = None
+) -> Environment:
+    """Makes a Gymnasium environment from its id, `[module:]id`.
+
+    Raises:
+        RunError: there is no such environment, or it cannot be made.
+    """
+    options = dict(kwargs or {})
+    if render_mode is not None:
+        options["render_mode"] = render_mode
+    try:
+        return gymnasium.make(name, **options)
+    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
+        hint = f"; robots of this project are sim.env:{name}" if name.startswith("mbrl/") else ""
+        raise RunError(f"{name}: cannot be made: {_one_line(error)}{hint}") from error
+
+
+def _function(given: F | str | None) -> F | None:
+    """A function, where it is named that of this `module:function`."""
+    if not isinstance(given, str):
+        return given
+    module, colon, attribute = given.partition(":")
+    if not colon or not module or not attribute:
+        raise RunError(f"{given!r} is not MODULE:FUNCTION")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise RunError(f"{given}: cannot be imported: {error}") from error
+    if not callable(found):
+        raise RunError(f"{given}: is not a function")
+    result: F = found
+    return result
+
+
+def name_of(given: Callable[..., Any] | str | None) -> str | None:
+    """The `module:function` under which a function is kept."""
+    if given is None or isinstance(given, str):
+        return given
+    module = getattr(given, "__module__", type(given).__module__)
+    return f"{module}:{getattr(given, '__qualname__', type(given).__qualname__)}"
+
+
+def check_device(name: str) -> None:
+    """Asks torch for a device.
+
+    Raises:
+        RunError: it has no such device.
+    """
+    try:
+        torch.zeros((), device=name)
+    except (AssertionError, RuntimeError) as error:
+        reason = _one_line(error).partition(" For debugging")[0]
+        raise RunError(f"device {name!r} cannot be used: {reason}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Networks this small are faster in one thread, several times so where others work beside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,214 @@
+"""`mbrl`: learning without ROS in Gymnasium environments, and looking at what was learned.
+
+What cannot work is one line on stderr and exit code 2. Ctrl-C ends training in good order.
+"""
+
+# Nothing large is imported before it is known what to do: `mbrl --help` is not to take seconds.
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import Positional, UseAppendAction, arg
+
+USAGE = 2  # exit code: it cannot work as it was called
+
+
+def _option(metavar: str, text: str, name: str | None = None) -> Any:
+    return arg(name=name, metavar=metavar, help=text, help_behavior_hint="")
+
+
+app = tyro.extras.SubcommandApp()
+Run = Annotated[Path, Positional, arg(metavar="RUN", help="the run's folder")]
+Pairs = Annotated[tuple[str, ...], UseAppendAction]
+Reward = Annotated[str | None, _option("MODULE:FUNCTION", "if none is given it is learned")]
+Json = Annotated[bool, _option("", "one JSON object on stdout", "json")]
+Device = Annotated[str, _option("NAME", "of torch: cpu (default), cuda")]
+Seed = Annotated[int | None, _option("N", "of the starts; there is a default")]
+
+
+@app.command
+def train(
+    env: Annotated[str | None, _option("ID", "a Gymnasium environment, or module:ID")] = None,
+    steps: Annotated[int | None, _option("N", "of the environment, in total; 10000")] = None,
+    seed: Annotated[int | None, _option("N", "of everything random; 0")] = None,
+    run_dir: Annotated[Path | None, _option("FOLDER", "default: a new one in runs/")] = None,
+    set_: Annotated[Pairs, _option("KEY=VALUE", "a setting: model.members=1", "set")] = (),
+    config: Annotated[
+        Path | None, _option("FILE", "settings in YAML, in the sections of config/mbrl.yaml")
+    ] = None,
+    planner: Annotated[str | None, _option("NAME", "mppi, icem, cem, random_shooting")] = None,
+    env_set: Annotated[Pairs, _option("KEY=VALUE", "what the environment is made with")] = (),
+    angles: Annotated[tuple[int, ...], _option("COLUMN", "of the observation, in rad")] = (),
+    quaternions: Annotated[
+        tuple[int, ...], _option("COLUMN", "those of x, y, z, w of each orientation")
+    ] = (),
+    reward: Reward = None,
+    termination: Reward = None,
+    device: Device = "cpu",
+) -> None:
+    """Learn in a Gymnasium environment; called again on a run's folder, go on there."""
+    from mbrl_node import agent
+    from mbrl_node.agent import settings
+
+    given: settings.Settings = settings.read_file(config) if config else {}
+    given = settings.merged(given, settings.from_pairs(set_))
+    if planner is not None:
+        given = settings.merged(given, {"planner": planner})
+    if len(quaternions) % 4:
+        raise agent.RunError(f"--quaternions: {len(quaternions)} columns are not four for each")
+    folder = run_dir or agent.default_run_dir(env)
+    stop = _StopOnSignal()
+    with agent.ProgressDisplay() as display:
+        result = agent.train(
+            env,
+            steps,
+            seed,
+            folder,
+            config=given,
+            reward=reward,
+            termination=termination,
+            angles=angles or None,
+            quaternions=list(zip(*(quaternions[k::4] for k in range(4)), strict=True)) or None,
+            env_kwargs=settings.from_pairs(env_set) or None,
+            device=device,
+            report=display.update,
+            stop=stop,
+        )
+    end = "stopped" if stop() else "done"
+    print(f"{end} after {result.steps} steps and {len(result.returns)} episodes", end="")
+    if last := result.returns[-agent.RECENT :]:
+        print(f", mean return of the last {len(last)}: {fmean(last):.1f}", end="")
+    more = "" if stop() else f" --steps {2 * result.steps}"
+    print(f"; all is in {folder}\ngo on:  mbrl train --run-dir {folder}{more}")
+    print(f"look:   mbrl eval {folder};  mbrl play {folder};  mbrl diagnose {folder}")
+
+
+@app.command(name="eval")
+def evaluate(
+    run: Run,
+    episodes: Annotated[int, _option("N", "how many; 10")] = 10,
+    seed: Seed = None,
+    reward: Reward = None,
+    termination: Reward = None,
+    json_: Json = False,
+    device: Device = "cpu",
+) -> None:
+    """Act with a run's newest model, learn nothing: the returns of some episodes."""
+    from mbrl_node import agent
+
+    if episodes < 1:
+        raise agent.RunError(f"--episodes: {episodes} is below 1")
+    seen = agent.evaluate(
+        run,
+        episodes,
+        agent.SEED if seed is None else seed,
+        reward=reward,
+        termination=termination,
+        device=device,
+    )
+    values = [episode.total for episode in seen]
+    summary = {
+        "mean": fmean(values),
+        "std": pstdev(values),
+        "min": min(values),
+        "max": max(values),
+    }
+    if json_:
+        rows = [{"return": e.total, "steps": e.steps, "terminated": e.terminated} for e in seen]
+        print(json.dumps({"run": str(run), "episodes": rows, **summary}))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{run}, {episodes} episodes")
+    for column in ("episode", "return", "steps", "end"):
+        table.add_column(column, justify="right")
+    for number, e in enumerate(seen, 1):
+        end = "terminated" if e.terminated else "truncated"
+        table.add_row(str(number), f"{e.total:.1f}", str(e.steps), end)
+    console = Console()
+    console.print(table)
+    console.print("  ".join(f"{name} {value:.1f}" for name, value in summary.items()))
+
+
+@app.command
+def play(
+    run: Run,
+    video: Annotated[Path | None, _option("FILE", "MP4; default: play.mp4 in RUN")] = None,
+    episodes: Annotated[int, _option("N", "how many; 1")] = 1,
+    seed: Seed = None,
+    reward: Reward = None,
+    termination: Reward = None,
+    device: Device = "cpu",
+) -> None:
+    """Act with a run's newest model, learn nothing, and film it."""
+    from mbrl_node import agent
+
+    path = agent.record(
+        run,
+        video,
+        episodes,
+        agent.SEED if seed is None else seed,
+        reward=reward,
+        termination=termination,
+        device=device,
+    )
+    print(f"written: {path}")
+
+
+class _StopOnSignal:
+    """Says yes from the first SIGINT or SIGTERM on; the second ends the process at once.
+
+    Whatever has been learned is on disk all the time, so that nothing can be lost.
+    """
+
+    def __init__(self) -> None:
+        self._stopped = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self._stopped:
+            os._exit(128 + number)
+        self._stopped = True
+
+    def __call__(self) -> bool:
+        return self._stopped
+
+
+def main() -> None:
+    """The command."""
+    logging.basicConfig(format="%(levelname)s: %(message)s".lower())
+    sys.path.insert(0, os.getcwd())  # where module:function and module:ID are looked for, too
+    try:
+        command: Callable[..., None] = app.cli
+        command(prog="mbrl", config=(tyro.conf.FlagCreatePairsOff,))
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
+    except Exception as error:
+        if not _is_for_the_user(error):
+            raise
+        print(f"mbrl: {error}", file=sys.stderr)
+        raise SystemExit(USAGE) from None
+
+
+def _is_for_the_user(error: Exception) -> bool:
+    """Whether its message says all, and a traceback nothing more."""
+    from mbrl_node.agent import RunError, SettingsError
+    from mbrl_node.learning.diagnostics import DiagnosisError
+    from mbrl_node.spec import SpecError
+
+    return isinstance(error, RunError | SettingsError | DiagnosisError | SpecError)
+
+
+if __name__ == "__main__":
+    main()
