@@ -115,7 +115,7 @@ def _one_step(axes: Axes, d: Diagnosis) -> bool:
     most = max(value for _, step, _ in there for value in step.relative)
     axes.set_xlim(0, 1.3 * most or 1)
     axes.xaxis.set_major_formatter(FuncFormatter(_percents))
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     if most > 0.5:
         axes.axvline(1, color=MUTED, linestyle="--", linewidth=1)
     _labels(axes, "RMSE / std of the change", "", "One-step error of each field")
@@ -235,12 +235,11 @@ def _spread(axes: Axes, d: Diagnosis) -> bool:
         markersize=6,
         label="an eighth of them",
     )
-    both = [*np.percentile(spread.spread, (0, 100)), *np.percentile(spread.error, (1, 100))]
-    ends = [min(both), max(both)]
+    ends = [min(spread.spread), max(spread.spread)]
     axes.plot(ends, ends, "--", color=MUTED, linewidth=1.2, label="equal")
     axes.set_xscale("log")
     _log_ticks(axes.xaxis, *axes.get_xlim(), _percents)
-    axes.set_ylim(bottom=0.7 * both[2])
+    axes.set_ylim(bottom=0.7 * float(np.percentile(spread.error, 1)))
     _log_y(axes, _percents)
     _labels(
         axes,

@@ -85,8 +85,8 @@ def _one_step(d: Diagnosis) -> Finding:
         "or the robot went where it had not been.",
         "One field stands out: look at its sensor first (noise, a wrong sign or unit); if it "
         "lags behind, set model.history to 2 or 3. All are long: more learner.gradient_steps or "
-        "a wider model.hidden. Unseen is far worse than seen: raise trainer.weight_decay or "
-        "explore more.",
+        "a wider model.hidden. Unseen is far worse than seen: raise trainer.weight_decay, lower "
+        "learner.gradient_steps, or explore more.",
         ("one_step",),
     )
 
@@ -110,8 +110,8 @@ def _trend(d: Diagnosis) -> Finding:
         "Course of the error",
         level,
         verdict,
-        f"{len(trend.versions)} versions, each on what came right after it (held out), and the "
-        f"{len(trend.kept)} versions that are left and have not seen the last {trend.rows} "
+        f"{len(trend.versions)} versions, each on what came right after it (held out); of those "
+        f"that are left, the {len(trend.kept)} that have not seen the last {trend.rows} "
         "transitions, on these",
         "A curve that falls. Held-out points jump where the robot comes to new places; the line "
         "of the kept versions is measured on the same data throughout and does not.",
@@ -161,8 +161,8 @@ def _rolled(d: Diagnosis) -> str:
 
 
 def _judge_coverage(calibration: Calibration) -> tuple[Level, str]:
-    ninety = calibration.observed_all[calibration.levels.index(0.9)]
-    said = f"90 % intervals hold {percent(ninety)} of what happened"
+    half, most = (calibration.observed_all[calibration.levels.index(p)] for p in (0.5, 0.9))
+    said = f"50 % intervals hold {percent(half)} of what happened, 90 % ones {percent(most)}"
     allowed = max(0.05, 2 * calibration.by_chance)
     if calibration.error < allowed:
         return "good", f"{said}: honest"
@@ -193,9 +193,10 @@ def _calibration(d: Diagnosis) -> Finding:
         _basis(d, d.judged),
         "Curves on the diagonal. Below it the model is too sure of itself, and a planner trusts "
         "it where it should not; above it the model is too cautious, which costs little.",
-        "Too sure: lower trainer.beta to 0.5 or 0, so that the variance is learned harder, raise "
-        "model.members, and until then rollout.deviation. Too cautious: more "
-        "learner.gradient_steps, a lower trainer.beta, and leave rollout.aleatoric off.",
+        "Too sure: it learns the noise of few data by heart: raise model.members or "
+        "trainer.weight_decay, lower learner.gradient_steps, set trainer.beta to 1; until then "
+        "raise rollout.deviation. Too cautious: lower trainer.beta to 0.5 or 0, and leave "
+        "rollout.aleatoric off.",
         ("calibration",),
     )
 

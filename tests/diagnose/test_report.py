@@ -113,15 +113,15 @@ def test_the_terminal_shows_each_verdict_and_where_the_report_is(run_dir, shown)
 
 def test_the_result_is_json_without_nan(shown):
     again = json.loads(json.dumps(shown[0], allow_nan=False))
-    assert again["facts"]["robot"] == "cartpole" and again["unseen"]["version"] == 7
-    assert again["unseen"]["rows"] == 210 and again["seen"]["version"] == 14
+    assert again["facts"]["robot"] == "cartpole" and again["unseen"]["version"] == 9
+    assert again["unseen"]["rows"] == 150 and again["seen"]["version"] == 14
     assert set(again) >= {"facts", "findings", "trend", "mismatch", "state_map", "report"}
 
 
 def test_a_verdict_says_what_data_it_rests_on(shown):
     basis = {f["check"]: f["basis"] for f in shown[0]["findings"]}
     for check in ("one_step", "horizon", "calibration", "spread", "returns"):
-        assert basis[check].startswith("version 7 (of 14) on 210 transitions that it had not seen")
+        assert basis[check].startswith("version 9 (of 14) on 150 transitions that it had not seen")
 
 
 def test_every_key_that_a_verdict_names_is_one_of_the_configuration(shown):

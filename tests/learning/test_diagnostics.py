@@ -251,6 +251,12 @@ def test_the_newest_version_with_enough_unseen_data_is_judged(tmp_path):
     assert [k.version for k in d.trend.kept] == [2, 4] and d.trend.rows == 300
 
 
+def test_of_a_short_run_a_third_is_enough(tmp_path):
+    models = [(1, 20, linear()), (4, 60, linear()), (8, 80, linear()), (9, 110, linear())]
+    d = diagnose(write(tmp_path / "run", drive(120), models), SYSTEM, TASK)
+    assert (d.unseen.version, d.unseen.rows) == (8, 40)
+
+
 def test_a_version_with_some_unseen_data_is_better_than_one_with_none(tmp_path):
     models = [(8, 550, linear()), (9, 590, linear())]
     d = diagnose(write(tmp_path / "run", drive(600), models), SYSTEM, TASK)

@@ -26,7 +26,8 @@ from mbrl_node.spec.task import Task
 log = logging.getLogger(__name__)
 IntArray = NDArray[np.int64]
 
-ENOUGH = 200  # transitions that a version has not seen, to judge it by
+# Transitions that a version has not seen, to judge it by: a third of the run, within these.
+ENOUGH = (40, 200)
 FEW = 20  # with fewer nothing can be said
 
 
@@ -131,8 +132,9 @@ class Run:
     def best_judged(self) -> Version | None:
         """The newest version with enough rows that it has not seen, else the one with most; None
         if there are next to none."""
+        enough = min(max(len(self) // 3, ENOUGH[0]), ENOUGH[1])
         for version in reversed(self.versions):
-            if len(self.unseen(version)) >= ENOUGH:
+            if len(self.unseen(version)) >= enough:
                 return version
         most = max(self.versions, key=lambda v: len(self.unseen(v)))
         return most if len(self.unseen(most)) >= FEW else None

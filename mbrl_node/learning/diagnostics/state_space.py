@@ -13,7 +13,7 @@ from mbrl_node.learning.diagnostics.run import Run
 from mbrl_node.learning.diagnostics.statistics import Array, evenly, ranks
 from mbrl_node.spec.terms import wrap
 
-CELLS = 20  # along each of the two fields
+CELLS = (6, 20)  # along each of the two fields: fewer where there is little data
 SOLID = 3  # rows that a cell needs before its error counts as one
 
 
@@ -53,7 +53,8 @@ def state_map(run: Run, prediction: Prediction, start: int = 0) -> StateMap | No
         return None
     told = sorted(columns, key=lambda k: -_told(values[:, k], error))[:2]
     x, y = sorted(told)
-    edges = [np.linspace(values[:, k].min(), values[:, k].max(), CELLS + 1) for k in (x, y)]
+    cells_a_side = int(np.clip(math.sqrt(len(values)) / 1.5, *CELLS))
+    edges = [np.linspace(values[:, k].min(), values[:, k].max(), cells_a_side + 1) for k in (x, y)]
     count, _, _ = np.histogram2d(values[:, x], values[:, y], edges)
     total, _, _ = np.histogram2d(values[:, x], values[:, y], edges, weights=error)
     cells = np.sqrt(np.divide(total, count, out=np.full_like(total, math.nan), where=count > 0))
