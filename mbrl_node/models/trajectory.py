@@ -46,7 +46,8 @@ class TrajectoryModel(nn.Module):
         super().__init__()
         if horizon < 1 or not bool((low < high).all()):
             raise ValueError("the horizon must be 1 or more, and each low below its high")
-        self.horizon, self._geometry = horizon, StateGeometry(system)
+        # All fields: a law may look at one that the robot's own dynamics do not depend on.
+        self.horizon, self._geometry = horizon, StateGeometry(system, system.state_names)
         features, outputs = self._geometry.feature_dim, self._geometry.difference_dim
         self.net = Ensemble(members, features + 1 + len(low), outputs, hidden)
         self._features = Normalizer(features, self._geometry.bounded_features)

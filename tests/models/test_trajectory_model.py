@@ -121,6 +121,16 @@ def test_a_full_turn_of_an_angle_at_the_start_changes_only_that_angle():
     torch.testing.assert_close(other - turn, one, atol=1e-4, rtol=1e-4)
 
 
+def test_it_looks_at_fields_that_only_the_law_depends_on():
+    spec = load_spec("cartpole")  # a one-step model does not look at where the cart is
+    assert "x" not in spec.model_inputs
+    model = TrajectoryModel(spec, torch.zeros(2), torch.ones(2), 10, members=2, hidden=(16,))
+    moved = torch.zeros(4)
+    moved[spec.state_names.index("x")] = 0.5
+    one, other = (model.trajectories(s, torch.zeros(1, 2)) for s in (torch.zeros(4), moved))
+    assert not torch.allclose(other[:, :, 1:] - moved, one[:, :, 1:])
+
+
 @pytest.mark.parametrize(("high", "horizon"), [([0.0, 1.0], 5), ([1.0, 1.0], 0)])
 def test_an_empty_box_or_horizon_is_refused(high, horizon):
     with pytest.raises(ValueError, match="horizon"):
