@@ -165,6 +165,26 @@ def play(
     print(f"written: {path}")
 
 
+@app.command
+def diagnose(
+    run: Run,
+    robot: Annotated[str | None, _option("NAME", "or file, where the run does not tell")] = None,
+    reward: Reward = None,
+    termination: Reward = None,
+    json_: Json = False,
+) -> None:
+    """Judge a run's newest model: tables, and a report with figures in RUN/diagnose."""
+    from rich.console import Console
+
+    from mbrl_node import agent
+    from mbrl_node.diagnose import diagnose as judge
+
+    system, task = agent.system_and_task(run, robot, reward, termination)
+    found = judge(run, system, task, None if json_ else Console())
+    if json_:
+        print(json.dumps(found))
+
+
 class _StopOnSignal:
     """Says yes from the first SIGINT or SIGTERM on; the second ends the process at once.
 

@@ -11,7 +11,7 @@ from mbrl_node.agent.agent import Agent, AgentConfig
 from mbrl_node.agent.environment import UnsuitableEnvironment, system_of, task_of
 from mbrl_node.agent.evaluation import SEED, Episode, evaluate, record
 from mbrl_node.agent.progress import RECENT, Progress, ProgressDisplay
-from mbrl_node.agent.run import RunError, RunInfo
+from mbrl_node.agent.run import RunError, RunInfo, system_and_task
 from mbrl_node.agent.settings import SettingsError
 from mbrl_node.agent.training import TrainResult, default_run_dir, train
 
@@ -31,6 +31,7 @@ __all__ = [
     "default_run_dir",
     "evaluate",
     "record",
+    "system_and_task",
     "system_of",
     "task_of",
     "train",

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
 from mbrl_node.agent.agent import Agent
 from mbrl_node.agent.environment import Environment
-from mbrl_node.agent.run import RunError, RunInfo, check_device, one_thread
+from mbrl_node.agent.run import RunError, RunInfo, one_thread
 from mbrl_node.agent.training import action_of
-from mbrl_node.data import StoreError
 from mbrl_node.spec.terms import RewardFunction, TerminationFunction
 
 SEED = 1_000_000  # of the first start: none that training has seen
@@ -79,6 +79,8 @@ def record(
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # else SDL looks for a display and complains
     run_dir = Path(run_dir)
     path = run_dir / "play.mp4" if video is None else Path(video)
+    if path.suffix != ".mp4":
+        raise RunError(f"{path}: films are MP4 files: name one that ends in .mp4")
     with _acting(run_dir, "rgb_array", reward, termination, device) as (agent, env):
         every = max(1, round(1 / (agent.system.dt * FRAME_RATE)))
         with _film(path, 1 / (agent.system.dt * every)) as add:
@@ -96,12 +98,10 @@ def _acting(
     device: str,
 ) -> Iterator[tuple[Agent, Environment]]:
     """An agent with a run's newest model, and the environment."""
-    check_device(device)
     info = RunInfo.read(run_dir)
     env = info.make_env(render_mode)
     try:
-        system, task = info.system(env), info.task(env, reward, termination)
-        agent = Agent(system, task, run_dir, info.config, info.seed, device, learn=False)
+        agent = info.agent(run_dir, env, reward, termination, device, learn=False)
         try:
             if agent.learner.latest is None:
                 raise RunError(f"{run_dir}: has no model yet; train it for longer")
@@ -109,8 +109,6 @@ def _acting(
                 yield agent, env
         finally:
             agent.close()
-    except StoreError as error:
-        raise RunError(str(error)) from error
     finally:
         env.close()
 
@@ -138,12 +136,13 @@ def _episode(
 
 
 def _picture(env: Environment) -> NDArray[np.uint8]:
+    name = env.spec.id if env.spec else str(env)
     try:
         picture = env.render()
-    except ImportError as error:  # gymnasium's DependencyNotInstalled is no ImportError
-        raise RunError(f"the environment cannot be drawn: {error}") from error
+    except (gymnasium.error.Error, NotImplementedError) as error:
+        raise RunError(f"{name}: cannot be drawn: {error}") from error
     if not isinstance(picture, np.ndarray) or picture.ndim != 3 or picture.shape[2] != 3:
-        raise RunError("the environment draws no pictures (render_mode 'rgb_array')")
+        raise RunError(f"{name}: draws no pictures (render_mode 'rgb_array')")
     return np.ascontiguousarray(picture, np.uint8)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +17,10 @@ import gymnasium
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mbrl_node.agent.agent import AgentConfig
+from mbrl_node.agent.agent import Agent, AgentConfig
 from mbrl_node.agent.environment import Environment, UnsuitableEnvironment, system_of, task_of
+from mbrl_node.data import StoreError
+from mbrl_node.spec import load_spec
 from mbrl_node.spec.system import Quaternion, System
 from mbrl_node.spec.task import Task
 from mbrl_node.spec.terms import RewardFunction, TerminationFunction
@@ -114,6 +117,27 @@ class RunInfo(BaseModel):
             termination=_function(termination) or task.termination,
         )
 
+    def agent(
+        self,
+        run_dir: Path,
+        env: Environment,
+        reward: RewardFunction | str | None = None,
+        termination: TerminationFunction | str | None = None,
+        device: str = "cpu",
+        learn: bool = True,
+    ) -> Agent:
+        """An agent on the run's folder, for its environment.
+
+        Raises:
+            RunError: what it is to work with does not fit together, or torch has no such device.
+        """
+        check_device(device)
+        system, task = self.system(env), self.task(env, reward, termination)
+        try:
+            return Agent(system, task, run_dir, self.config, self.seed, device, learn)
+        except (StoreError, OSError, ValueError) as error:
+            raise RunError(_one_line(error)) from error
+
     def system(self, env: Environment) -> System:
         """What its spaces are.
 
@@ -124,6 +148,47 @@ class RunInfo(BaseModel):
             return system_of(env, self.angles, self.quaternions)
         except UnsuitableEnvironment as error:
             raise RunError(str(error)) from error
+
+
+def system_and_task(
+    run_dir: Path,
+    robot: str | None = None,
+    reward: str | None = None,
+    termination: str | None = None,
+) -> tuple[System, Task]:
+    """What a run was made with: by `train`, or by the learner node of a robot.
+
+    Args:
+        robot: its name or file; None: the environment of `run.json`, or where there is none, the
+            robot by the name in the run's database.
+        reward, termination: `module:function`, instead of those that the run was made with.
+
+    Raises:
+        RunError: there is no such run, or its environment cannot be used.
+        SpecError: the robot is not known, or its file is not valid.
+    """
+    if robot is None and (run_dir / FILE).exists():
+        info = RunInfo.read(run_dir)
+        env = info.make_env()
+        try:
+            return info.system(env), info.task(env, reward, termination)
+        finally:
+            env.close()
+    spec = load_spec(robot or _stored_robot(run_dir))
+    return spec, Task.of(spec)
+
+
+def _stored_robot(run_dir: Path) -> str:
+    path = run_dir / "transitions.db"
+    if not path.is_file():
+        raise RunError(f"{run_dir}: is not the folder of a run: it has no {path.name}")
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            return str(db.execute("SELECT robot FROM run").fetchone()[0])
+    except (sqlite3.Error, TypeError) as error:
+        raise RunError(
+            f"{path}: does not tell its robot ({error}): name it with --robot"
+        ) from error
 
 
 def make_env(
@@ -140,6 +205,8 @@ def make_env(
     try:
         return gymnasium.make(name, **options)
     except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
+        if render_mode is not None and "render_mode" in str(error):
+            raise RunError(f"{name}: draws no pictures (render_mode {render_mode!r})") from error
         hint = f"; robots of this project are sim.env:{name}" if name.startswith("mbrl/") else ""
         raise RunError(f"{name}: cannot be made: {_one_line(error)}{hint}") from error
 

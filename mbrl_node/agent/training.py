@@ -14,7 +14,7 @@ from mbrl_node.agent.agent import Agent, AgentConfig, Array
 from mbrl_node.agent.curves import Curves
 from mbrl_node.agent.environment import Environment, robot_spec
 from mbrl_node.agent.progress import RECENT, Progress
-from mbrl_node.agent.run import FILE, RunError, RunInfo, check_device, make_env, name_of, one_thread
+from mbrl_node.agent.run import FILE, RunError, RunInfo, make_env, name_of, one_thread
 from mbrl_node.agent.settings import Settings, config_from, differences, merged
 from mbrl_node.data import StoreError, TransitionStore
 from mbrl_node.learning import Update
@@ -84,7 +84,8 @@ def train(
         RunError: the environment cannot be used, or the run in `run_dir` is of something else.
         SettingsError: `config` has unknown keys or values that cannot be used.
     """
-    check_device(device)
+    if steps is not None and steps < 1:
+        raise RunError(f"steps: {steps} is below 1")
     folder = default_run_dir(env) if run_dir is None else Path(run_dir)
     settings = config.model_dump() if isinstance(config, AgentConfig) else config or {}
     every: dict[str, Any] = {
@@ -104,33 +105,19 @@ def train(
     world = info.make_env()
     try:
         with one_thread():
-            return _trained(folder, info, world, reward, termination, device, report, stop)
+            agent = info.agent(folder, world, reward, termination, device)
+            try:
+                info.write(folder)
+                returns = _episodes(agent.learner.store)
+                with Curves(folder) as curves:
+                    _learn(agent, world, info, returns, curves, report, stop)
+                return TrainResult(returns, folder, agent, agent.steps)
+            finally:
+                agent.close()
     except StoreError as error:
         raise RunError(str(error)) from error
     finally:
         world.close()
-
-
-def _trained(
-    folder: Path,
-    info: RunInfo,
-    env: Environment,
-    reward: RewardFunction | str | None,
-    termination: TerminationFunction | str | None,
-    device: str,
-    report: Callable[[Progress], None],
-    stop: Callable[[], bool],
-) -> TrainResult:
-    system, task = info.system(env), info.task(env, reward, termination)
-    agent = Agent(system, task, folder, info.config, info.seed, device)
-    try:
-        info.write(folder)
-        returns = _episodes(agent.learner.store)
-        with Curves(folder) as curves:
-            _learn(agent, env, info, returns, curves, report, stop)
-        return TrainResult(returns, folder, agent, agent.steps)
-    finally:
-        agent.close()
 
 
 def default_run_dir(env: str | None) -> Path:
