@@ -14,6 +14,9 @@ from torch import Tensor
 from mbrl_node.data import Batch, ReplayBuffer
 from mbrl_node.models import WorldModel
 
+# Of an epoch: a pass over little data is too few steps for its validation loss to say anything.
+LEAST_STEPS = 40
+
 
 class TrainerConfig(BaseModel):
     """How a model is fitted."""
@@ -139,7 +142,7 @@ class Trainer:
         self._fit_normalizers(data[training])
         begin, total, done = time.monotonic(), 0.0, 0
         best, best_weights, since, epoch = float("inf"), before, 0, 0
-        steps = -(-len(training) // self._config.batch_size)
+        steps = max(-(-len(training) // self._config.batch_size), LEAST_STEPS)
         while epoch < max_epochs and since < self._config.patience and not cancelled():
             sum_, count = self._steps(data, buffer.first(), training, steps, weights, cancelled)
             total, done, epoch, since = total + sum_, done + count, epoch + 1, since + 1
