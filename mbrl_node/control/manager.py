@@ -10,7 +10,6 @@ import numpy as np
 
 from mbrl_node.control.controller import Array, Controller, Observation
 
-
 log = logging.getLogger(__name__)
 
 
