@@ -45,10 +45,8 @@ class PolicyTrainer:
     def __init__(self, policy: Policy, seed: int = 0) -> None:
         self.policy = policy
         self._generator = torch.Generator().manual_seed(seed)
-        self._actor, self._critic = (
-            list(policy.actor.parameters()),
-            list(policy.critic.parameters()),
-        )
+        self._actor = list(policy.actor.parameters())
+        self._critic = list(policy.critic.parameters())
         self._optimizer = torch.optim.Adam(
             [*self._actor, *self._critic], lr=policy.config.learning_rate, fused=True
         )
@@ -67,7 +65,7 @@ class PolicyTrainer:
             cancelled: asked before every step; when it says yes, there are no more steps.
 
         Raises:
-            ValueError: the reward is neither given nor learned, or there is no data.
+            ValueError: the reward is neither given nor learned.
         """
         begin, policy, model = time.monotonic(), self.policy, world.dynamics.elite()
         task = world.completed(task)

@@ -214,7 +214,8 @@ def test_imagined_returns_are_those_of_the_plain_recursion_and_stop_at_the_end()
 
     start = torch.tensor(STARTS).float().view(2, 2, 2)
     task = Task(reward, ended, lambda state: 0.5 * state[..., 0].abs())
-    result = imagine(policy, world.dynamics, task, start, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        result = imagine(policy, world.dynamics, task, start, torch.Generator().manual_seed(0))
     assert 0 < float(result.lives[-1].sum()) < 4
     for member in range(2):
         for row in range(2):
