@@ -14,20 +14,22 @@ from mbrl_node.agent.agent import Agent, AgentConfig, Array
 from mbrl_node.agent.curves import Curves
 from mbrl_node.agent.environment import Environment, robot_spec
 from mbrl_node.agent.progress import RECENT, Progress
-from mbrl_node.agent.run import FILE, RunError, RunInfo, make_env, name_of, one_thread
+from mbrl_node.agent.run import FILE, RunError, RunInfo, name_of, one_thread
 from mbrl_node.agent.settings import Settings, config_from, differences, merged
 from mbrl_node.data import StoreError, TransitionStore
 from mbrl_node.learning import Update
-from mbrl_node.planning import PlanningError
+from mbrl_node.planning import PLANNERS, PlanningError
 from mbrl_node.spec.system import Quaternion
 from mbrl_node.spec.terms import RewardFunction, TerminationFunction
 
 log = logging.getLogger(__name__)
 
 STEPS = 10_000
-# A robot must learn within seconds. A simulation waits while the model is trained: that is worth
-# doing once a second of its time, with as many gradient steps a second as keep its model good.
-SETTINGS = {"learner": {"period": 1.0, "gradient_steps": 100}}
+# A robot must learn and plan within its period. A simulation waits, so an update may be longer and a
+# plan look further; but what a second is to a robot is not known of an environment: these are in
+# steps, and were found on Pendulum-v1.
+HORIZON = 40  # steps that a plan looks ahead
+UPDATE_EVERY, GRADIENT_STEPS = 20, 100
 
 
 @dataclass(frozen=True)
@@ -134,10 +136,20 @@ def default_run_dir(env: str | None) -> Path:
 def _started(given: dict[str, Any], settings: Settings) -> RunInfo:
     if "env" not in given:
         raise RunError("there is no such run yet: an environment is needed, such as Pendulum-v1")
-    env = make_env(given["env"], given.get("env_kwargs"))
-    below = {} if robot_spec(env) else SETTINGS
-    env.close()
-    return RunInfo(steps=STEPS, config=config_from(merged(below, settings)), **given)
+    info = RunInfo(steps=STEPS, **given)
+    env = info.make_env()
+    try:
+        below = {} if robot_spec(env) else _defaults(info.system(env).dt)
+    finally:
+        env.close()
+    return info.model_copy(update={"config": config_from(merged(below, settings))})
+
+
+def _defaults(dt: float) -> Settings:
+    """What differs from the defaults of a robot, in an environment with steps of `dt` s."""
+    planners = {name: {"horizon": round(HORIZON * dt, 9)} for name in PLANNERS}
+    period = round(UPDATE_EVERY * dt, 9)
+    return {**planners, "learner": {"period": period, "gradient_steps": GRADIENT_STEPS}}
 
 
 def _resumed(folder: Path, given: dict[str, Any], settings: Settings) -> RunInfo:
