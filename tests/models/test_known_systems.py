@@ -103,7 +103,7 @@ def grid(members: int) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize(
     "std",
     [
-        lambda y: 0.01 + 0 * y,
+        lambda y: 0.02 + 0 * y,
         lambda y: 0.2 + 0 * y,
         lambda y: 0.03 * np.exp(y),
     ],
@@ -111,7 +111,7 @@ def grid(members: int) -> tuple[torch.Tensor, torch.Tensor]:
 )
 def test_the_noise_of_a_robot_is_found_to_ten_percent_and_spoils_nothing_else(beta, std):
     config = ModelConfig(members=2, hidden=(24, 24))
-    model = trained(LINE, noisy(3000, std), 1300, config, beta=beta)
+    model = trained(LINE, noisy(3000, std), 1000, config, beta=beta, batch_size=256)
     state, action = grid(2)
     mean, found = model.distribution(state, action)
     true = torch.as_tensor(std(state[0, :, 1].double().numpy())).float()
@@ -197,7 +197,7 @@ def test_a_history_learns_ten_times_better_what_the_present_does_not_tell(delay,
     errors = {}
     for k in (1, history):
         config = ModelConfig(members=2, hidden=(32,), history=k)
-        model = trained(LINE, oscillator(0, delay, blind), 500, config)
+        model = trained(LINE, oscillator(0, delay, blind), 400, config)
         data = oscillator(1, delay, blind).batch(k)
         # Without the padded starts of episodes, of which nobody can know how they came about.
         old = torch.arange(len(data)) % 49 >= 3
