@@ -90,6 +90,8 @@ class Agent:
     ) -> None:
         self.system, self._task = system, task
         self.config = config = config or AgentConfig()
+        # First: what is wrong with its settings is to be found before a folder is made.
+        self._planner = config.make_planner(ActionSpace.of(system), system.dt, seed)
         self.learner = Learner(
             system,
             task,
@@ -102,7 +104,6 @@ class Agent:
             config.policy,
         )
         self._learn = learn
-        self._planner = config.make_planner(ActionSpace.of(system), system.dt, seed)
         self._explorer = RandomActions("random", system, seed=seed)
         self._rollout: Rollout | None = None
         self._session, self._sequence = time.time_ns(), 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,4 +182,5 @@ def _film(path: Path, rate: float) -> Iterator[Callable[[NDArray[np.uint8]], Non
     finally:
         if writer is not None:
             writer.close()
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()

@@ -25,7 +25,7 @@ from mbrl_node.spec.terms import RewardFunction, TerminationFunction
 log = logging.getLogger(__name__)
 
 STEPS = 10_000
-# A robot must learn and plan within its period. A simulation waits, so an update may be longer and a
+# A robot must learn and plan within its period. A simulation waits: an update may be longer and a
 # plan look further; but what a second is to a robot is not known of an environment: these are in
 # steps, and were found on Pendulum-v1.
 HORIZON = 40  # steps that a plan looks ahead

@@ -1,0 +1,208 @@
+"""The command `mbrl`, from its arguments to what it prints and leaves behind."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mbrl_node import cli
+
+SMALL = [
+    *("--set", "model.members=2"),
+    *("--set", "model.hidden=[16, 16]"),
+    *("--set", "mppi.samples=10"),
+    *("--set", "mppi.horizon=0.25"),
+    *("--set", "learner.gradient_steps=5"),
+]
+
+
+@pytest.fixture(autouse=True)
+def process(tmp_path, monkeypatch):
+    """What a command changes in its process is as before afterwards; it runs in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def mbrl(monkeypatch, capsys):
+    """Runs a command; its exit code, stdout and stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mbrl", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return run
+
+
+def test_train_go_on_eval_play_and_diagnose(mbrl):
+    train = ["train", "--env", "Pendulum-v1", "--run-dir", "run", *SMALL]
+    code, out, _ = mbrl(*train, "--steps", 220)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].startswith("step 200/220  episode 1  return -")
+    assert lines[1].startswith("done after 220 steps and 1 episodes, mean return of the last 1: -")
+    assert lines[2] == "go on:  mbrl train --run-dir run --steps 440"
+
+    code, out, _ = mbrl("train", "--run-dir", "run", "--steps", 430)
+    assert code == 0
+    assert "done after 430 steps and 2 episodes" in out
+
+    code, out, _ = mbrl("eval", "run", "--episodes", 2, "--json")
+    assert code == 0
+    result = json.loads(out)
+    returns = [episode["return"] for episode in result["episodes"]]
+    assert len(returns) == 2
+    assert result["min"] == min(returns) <= result["mean"] <= result["max"] == max(returns) < 0
+    assert result["episodes"][0]["steps"] == 200
+
+    code, out, _ = mbrl("eval", "run", "--episodes", 1)
+    assert code == 0
+    assert f"mean {returns[0]:.1f}" in out  # the same start, the same model
+
+    code, out, _ = mbrl("play", "run", "--video", "film.mp4")
+    assert (code, out) == (0, "written: film.mp4\n")
+    assert Path("film.mp4").stat().st_size > 10_000
+
+    code, out, _ = mbrl("diagnose", "run", "--json")
+    assert code == 0
+    assert json.loads(out)["facts"]["transitions"] == 430
+    assert Path("run/diagnose/report.html").exists()
+
+
+def test_a_run_of_a_learner_node_is_diagnosed_by_the_name_of_its_robot(mbrl):
+    mbrl("train", "--env", "sim.env:mbrl/cartpole-v0", "--run-dir", "run", "--steps", 60, *SMALL)
+    Path("run/run.json").unlink()  # only `mbrl train` writes it
+    code, out, _ = mbrl("diagnose", "run", "--json")
+    assert code == 0
+    assert json.loads(out)["facts"]["robot"] == "cartpole"
+    code, _, err = mbrl("diagnose", "run", "--robot", "cartpol")
+    assert code == 2
+    assert "did you mean 'cartpole'?" in err
+
+
+def test_without_a_folder_a_new_one_is_made_in_runs(mbrl):
+    code, out, _ = mbrl("train", "--env", "Pendulum-v1", "--steps", 3)
+    (folder,) = Path("runs").iterdir()
+    assert code == 0
+    assert folder.name.startswith("Pendulum-v1-")
+    assert f"all is in {folder}" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("train", "an environment is needed"),
+        ("train --env Pendulm-v1", "Did you mean: `Pendulum`?"),
+        ("train --env mbrl/cartpol-v0", "are sim.env:mbrl/"),
+        ("train --env nosuch:Thing-v0", "No module named 'nosuch'"),
+        ("train --env CartPole-v1", "action space is Discrete(2)"),
+        ("train --env Pendulum-v1 --env-set mass=1", "unexpected keyword argument 'mass'"),
+        ("train --env Pendulum-v1 --angles 3", "columns are 0 to 2, not 3"),
+        ("train --env Pendulum-v1 --quaternions 0 1 2", "3 columns are not four for each"),
+        ("train --env Pendulum-v1 --steps 0", "steps: 0 is below 1"),
+        ("train --env Pendulum-v1 --set model.member=1", "did you mean 'members'?"),
+        ("train --env Pendulum-v1 --set mppi.covariance=[1,2,3]", "covariance"),
+        ("train --env Pendulum-v1 --planner ice", "did you mean 'icem'?"),
+        ("train --env Pendulum-v1 --config no.yaml", "no.yaml: cannot be read"),
+        ("train --env Pendulum-v1 --device gpu", "device 'gpu' cannot be used"),
+        ("train --env Pendulum-v1 --reward rewards", "'rewards' is not MODULE:FUNCTION"),
+        ("train --env Pendulum-v1 --reward math:nothing", "math:nothing: cannot be imported"),
+        ("train --env Pendulum-v1 --termination math:pi", "math:pi: is not a function"),
+        ("eval nowhere", "nowhere: no such folder"),
+        ("eval .", "has no run.json"),
+        ("eval . --episodes 0", "0 is below 1"),
+        ("play nowhere", "nowhere: no such folder"),
+        ("diagnose nowhere", "nowhere"),
+        ("diagnose .", "has no transitions.db"),
+    ],
+)
+def test_what_cannot_work_is_one_line_and_exit_code_2(mbrl, arguments, words):
+    code, out, err = mbrl(*arguments.split())
+    assert code == 2
+    assert out == ""
+    assert words in err
+    assert err.startswith("mbrl: ")
+    assert len(err.splitlines()) == 1
+    assert not any(Path().iterdir())
+
+
+@pytest.mark.parametrize("arguments", ["trian", "train --stps 3", "eval", "train --steps many"])
+def test_a_command_that_is_not_understood_is_exit_code_2(mbrl, arguments):
+    code, out, err = mbrl(*arguments.split())
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+
+
+def test_functions_are_looked_for_where_the_command_runs(mbrl):
+    Path("my_task.py").write_text("def reward(s, a, s2):\n    return -s2[..., 2] ** 2\n")
+    arguments = ["--env", "Pendulum-v1", "--run-dir", "run", "--reward", "my_task:reward"]
+    assert mbrl("train", *arguments, "--steps", 30, *SMALL)[0] == 0
+    assert json.loads(Path("run/run.json").read_text())["reward"] == "my_task:reward"
+    sys.modules.pop("my_task")
+
+
+def test_a_killed_run_has_lost_nothing_and_goes_on(mbrl):
+    with started("--steps", "100000") as process:
+        for _ in range(2):
+            assert process.stdout.readline().startswith("step ")
+        process.kill()
+        process.wait()
+    before = stored()
+    assert len(before) >= 400
+    steps = len(before) + 30
+    code, out, _ = mbrl("train", "--run-dir", "run", "--steps", steps)
+    assert code == 0
+    assert f"done after {steps} steps" in out
+    after = stored()
+    assert [row for row in after if row in set(before)] == before
+    # Each session's transitions are numbered without a gap.
+    for session in {row[0] for row in after}:
+        numbers = [row[1] for row in after if row[0] == session]
+        assert numbers == list(range(len(numbers)))
+
+
+def test_ctrl_c_ends_training_with_a_summary(mbrl):
+    with started("--steps", "100000") as process:
+        assert process.stdout.readline().startswith("step 200/100000")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert process.returncode == 0
+    assert "Traceback" not in err
+    steps = len(stored())
+    assert f"stopped after {steps} steps" in out
+    assert "go on:  mbrl train --run-dir run\n" in out
+    assert mbrl("eval", "run", "--episodes", 1)[0] == 0
+
+
+def started(*arguments):
+    """`mbrl train` as a process, in the folder `run`."""
+    command = [sys.executable, "-m", "mbrl_node.cli", "train", "--env", "Pendulum-v1"]
+    return subprocess.Popen(
+        [*command, "--run-dir", "run", *SMALL, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def stored():
+    """Session, number and reward of all transitions."""
+    with sqlite3.connect("run/transitions.db") as db:
+        query = "SELECT session, sequence, reward FROM transition_ ORDER BY session, sequence"
+        return db.execute(query).fetchall()
