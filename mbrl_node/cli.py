@@ -207,7 +207,7 @@ class _StopOnSignal:
 
 def main() -> None:
     """The command."""
-    logging.basicConfig(format="%(levelname)s: %(message)s".lower())
+    logging.basicConfig(format="mbrl: %(message)s")
     sys.path.insert(0, os.getcwd())  # where module:function and module:ID are looked for, too
     try:
         command: Callable[..., None] = app.cli

@@ -90,7 +90,6 @@ class Agent:
     ) -> None:
         self.system, self._task = system, task
         self.config = config = config or AgentConfig()
-        # First: what is wrong with its settings is to be found before a folder is made.
         self._planner = config.make_planner(ActionSpace.of(system), system.dt, seed)
         self.learner = Learner(
             system,

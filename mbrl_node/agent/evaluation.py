@@ -101,7 +101,8 @@ def _acting(
     info = RunInfo.read(run_dir)
     env = info.make_env(render_mode)
     try:
-        agent = info.agent(run_dir, env, reward, termination, device, learn=False)
+        system, task = info.parts(env, reward, termination, device)
+        agent = info.agent(run_dir, system, task, device, learn=False)
         try:
             if agent.learner.latest is None:
                 raise RunError(f"{run_dir}: has no model yet; train it for longer")

@@ -61,7 +61,7 @@ class ProgressDisplay:
             # Not wrapped: where this is no terminal, a line is to be one line.
             self._console.print(str(progress), soft_wrap=True, highlight=False)
         self._episodes = progress.episodes
-        self._live.update(Text(f"… {progress}", no_wrap=True, overflow="ellipsis"))
+        self._live.update(Text(f"… {progress}"))
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:

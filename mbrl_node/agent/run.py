@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import json
 import os
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mbrl_node.agent.agent import Agent, AgentConfig
 from mbrl_node.agent.environment import Environment, UnsuitableEnvironment, system_of, task_of
 from mbrl_node.data import StoreError
+from mbrl_node.planning import ActionSpace
 from mbrl_node.spec import load_spec
 from mbrl_node.spec.system import Quaternion, System
 from mbrl_node.spec.task import Task
@@ -117,25 +119,37 @@ class RunInfo(BaseModel):
             termination=_function(termination) or task.termination,
         )
 
-    def agent(
+    def parts(
         self,
-        run_dir: Path,
         env: Environment,
         reward: RewardFunction | str | None = None,
         termination: TerminationFunction | str | None = None,
         device: str = "cpu",
-        learn: bool = True,
-    ) -> Agent:
-        """An agent on the run's folder, for its environment.
+    ) -> tuple[System, Task]:
+        """What an agent is made for; all is tried out that could be wrong with it.
 
         Raises:
-            RunError: what it is to work with does not fit together, or torch has no such device.
+            RunError: it does not fit together, or torch has no such device.
         """
         check_device(device)
         system, task = self.system(env), self.task(env, reward, termination)
         try:
+            self.config.make_planner(ActionSpace.of(system), system.dt, self.seed)
+        except ValueError as error:
+            raise RunError(_one_line(error)) from error
+        return system, task
+
+    def agent(
+        self, run_dir: Path, system: System, task: Task, device: str = "cpu", learn: bool = True
+    ) -> Agent:
+        """An agent on the run's folder.
+
+        Raises:
+            RunError: the folder holds something else, or cannot be used.
+        """
+        try:
             return Agent(system, task, run_dir, self.config, self.seed, device, learn)
-        except (StoreError, OSError, ValueError) as error:
+        except (StoreError, OSError) as error:
             raise RunError(_one_line(error)) from error
 
     def system(self, env: Environment) -> System:
@@ -253,6 +267,27 @@ def check_device(name: str) -> None:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+@contextmanager
+def only_learner(run_dir: Path) -> Iterator[None]:
+    """Keeps other learners away from a run, those of ROS too, until this process ends at the
+    latest.
+
+    Raises:
+        RunError: there is one already, or the folder cannot be written.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        file = open(run_dir / "learner.lock", "a")  # noqa: SIM115
+    except OSError as error:
+        raise RunError(f"{run_dir}: cannot be written: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(f"{run_dir}: another process is learning in this run") from error
+        yield
 
 
 @contextmanager

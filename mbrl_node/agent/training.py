@@ -14,7 +14,7 @@ from mbrl_node.agent.agent import Agent, AgentConfig, Array
 from mbrl_node.agent.curves import Curves
 from mbrl_node.agent.environment import Environment, robot_spec
 from mbrl_node.agent.progress import RECENT, Progress
-from mbrl_node.agent.run import FILE, RunError, RunInfo, name_of, one_thread
+from mbrl_node.agent.run import FILE, RunError, RunInfo, name_of, one_thread, only_learner
 from mbrl_node.agent.settings import Settings, config_from, differences, merged
 from mbrl_node.data import StoreError, TransitionStore
 from mbrl_node.learning import Update
@@ -106,8 +106,9 @@ def train(
         info = info.model_copy(update={"steps": steps})
     world = info.make_env()
     try:
-        with one_thread():
-            agent = info.agent(folder, world, reward, termination, device)
+        system, task = info.parts(world, reward, termination, device)
+        with one_thread(), only_learner(folder):
+            agent = info.agent(folder, system, task, device)
             try:
                 info.write(folder)
                 returns = _episodes(agent.learner.store)

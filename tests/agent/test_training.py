@@ -171,6 +171,14 @@ def test_training_ends_when_it_is_told_to(tmp_path, small):
     assert train(run_dir=tmp_path, steps=10).steps == 10
 
 
+def test_two_cannot_learn_in_one_run_at_a_time(tmp_path, small):
+    def second(progress):
+        with pytest.raises(RunError, match="another process is learning in this run"):
+            train(run_dir=tmp_path, steps=100)
+
+    assert train(LINE, 2, 0, tmp_path, config=small, report=second).steps == 2
+
+
 def test_curves_are_written_for_tensorboard(tmp_path, small):
     result = train(LINE, 60, 0, tmp_path, config=small)
     (file,) = (tmp_path / "tensorboard").glob("events*")
