@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mbrl_node.agent.agent import Agent
 from mbrl_node.agent.environment import Environment
 from mbrl_node.agent.run import RunError, RunInfo, one_thread
-from mbrl_node.agent.training import action_of
+from mbrl_node.agent.training import action_of, started, stepped
 from mbrl_node.spec.terms import RewardFunction, TerminationFunction
 
 SEED = 1_000_000  # of the first start: none that training has seen
@@ -122,16 +122,15 @@ def _episode(
     Args:
         watch: called with the number of each step, after the reset with 0.
     """
-    env.action_space.seed(seed)
-    state, _ = env.reset(seed=seed)
+    state = started(env, seed)
     agent.begin_episode()
     total, steps, terminated, truncated = 0.0, 0, False, False
     watch(0)
     while not (terminated or truncated):
         action = action_of(agent, env, state)
-        next_state, paid, terminated, truncated, _ = env.step(action)
-        agent.observe(state, action, next_state, float(paid), terminated, truncated)
-        state, total, steps = next_state, total + float(paid), steps + 1
+        next_state, paid, terminated, truncated = stepped(env, action)
+        agent.observe(state, action, next_state, paid, terminated, truncated)
+        state, total, steps = next_state, total + paid, steps + 1
         watch(steps)
     return Episode(total, steps, terminated)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from mbrl_node.agent.agent import Agent, AgentConfig, Array
 from mbrl_node.agent.curves import Curves
 from mbrl_node.agent.environment import Environment, robot_spec
@@ -195,17 +197,15 @@ def _learn(
     """Acts and learns until the run has its steps; adds to `returns`."""
     begin, latest, nothing = time.monotonic(), agent.learner.latest, float("nan")
     # A run that goes on must not meet the same starts again.
-    seed = info.seed + agent.steps
-    env.action_space.seed(seed)
-    state, _ = env.reset(seed=seed)
+    state = started(env, seed=info.seed + agent.steps)
     total = 0.0
     plans: list[float] = []
     while agent.steps < info.steps and not stop():
         action = action_of(agent, env, state)
         plans.append(agent.plan_time)
-        next_state, paid, terminated, truncated, _ = env.step(action)
-        total += float(paid)
-        update = _observed(agent, state, action, next_state, float(paid), terminated, truncated)
+        next_state, paid, terminated, truncated = stepped(env, action)
+        total += paid
+        update = _observed(agent, state, action, next_state, paid, terminated, truncated)
         state = next_state
         if update is not None:
             latest = update
@@ -228,9 +228,23 @@ def _learn(
             )
         )
         if over:
-            state, _ = env.reset()
+            state = started(env)
             agent.begin_episode()
             total, plans = 0.0, []
+
+
+def started(env: Environment, seed: int | None = None) -> Array:
+    """The state that an episode begins in; a seed makes all that is random in it repeatable."""
+    if seed is not None:
+        env.action_space.seed(seed)
+    return np.array(env.reset(seed=seed)[0], np.float64)
+
+
+def stepped(env: Environment, action: Array) -> tuple[Array, float, bool, bool]:
+    """Next state, reward, terminated and truncated of a step."""
+    state, paid, terminated, truncated, _ = env.step(action)
+    # A copy: an environment may give the same array each time.
+    return np.array(state, np.float64), float(paid), bool(terminated), bool(truncated)
 
 
 def action_of(agent: Agent, env: Environment, state: Array) -> Array:

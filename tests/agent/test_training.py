@@ -149,6 +149,22 @@ def test_an_update_that_fails_does_not_end_the_run(tmp_path, small, monkeypatch,
     assert "the model stays as it was: the training loss is not finite" in caplog.text
 
 
+def test_an_environment_may_give_the_same_array_each_time(tmp_path, small):
+    import line_env
+
+    class Reusing(line_env.Line):
+        observation = np.zeros(2, np.float32)
+
+        def _state(self):
+            self.observation[:] = super()._state()
+            return self.observation
+
+    gymnasium.register("Reusing-v0", Reusing, max_episode_steps=20)
+    batch = train("Reusing-v0", 10, 0, tmp_path, config=small).agent.learner.buffer.batch()
+    assert not torch.equal(batch.state, batch.next_state)
+    assert torch.equal(batch.state[1:], batch.next_state[:-1])
+
+
 def test_progress_is_told_after_every_step(tmp_path, small):
     seen: list[Progress] = []
     result = train(LINE, 60, 0, tmp_path, config=small, report=seen.append)
