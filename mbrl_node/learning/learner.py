@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -204,8 +205,7 @@ class Learner:
         path = checkpoint_path(self._models, version)
         save_checkpoint(self._trainer.model, path, info)
         self.latest = Update(path=path, **info)  # type: ignore[arg-type]
-        with open(self._run_dir / "updates.jsonl", "a") as file:
-            file.write(json.dumps(info) + "\n")
+        _append_line(self._run_dir / "updates.jsonl", json.dumps(info))
         # Versions 1, 2, 4, 8, … stay: half of a run is then data that some kept model never saw,
         # and a diagnosis needs such data.
         milestones = {checkpoint_path(self._models, 1 << k) for k in range(version.bit_length())}
@@ -254,6 +254,13 @@ def _continued(policy: Policy | None, system: System, config: PolicyConfig) -> P
     if policy is not None:
         result.load_state_dict(policy.state_dict())
     return result
+
+
+def _append_line(path: Path, text: str) -> None:
+    """Adds a line to a file; one before that a killed process left unfinished stays apart."""
+    with open(path, "ab+") as file:
+        torn = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n"
+        file.write((b"\n" if torn else b"") + text.encode() + b"\n")
 
 
 def is_one_step(t: Transition, dt: float) -> bool:

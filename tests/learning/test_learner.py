@@ -1,5 +1,6 @@
 """The learner: learns, resumes, and never takes a transition twice."""
 
+import json
 import math
 
 import numpy as np
@@ -154,6 +155,20 @@ def test_a_cancelled_update_offers_nothing(tmp_path):
     it = learner(tmp_path)
     it.add(transitions(0, 40))
     assert it.update(cancelled=lambda: True) is None and it.latest is None
+
+
+def test_a_line_that_a_killed_process_left_unfinished_spoils_no_later_one(tmp_path):
+    it = learner(tmp_path)
+    it.add(transitions(0, 40))
+    it.update()
+    with open(tmp_path / "updates.jsonl", "a") as file:
+        file.write('{"version": 2, "trans')
+    again = learner(tmp_path)
+    again.add(transitions(40, 10))
+    again.update()
+    lines = (tmp_path / "updates.jsonl").read_text().splitlines()
+    assert len(lines) == 3
+    assert [json.loads(lines[k])["version"] for k in (0, 2)] == [1, 2]
 
 
 def test_old_checkpoints_are_removed_but_for_every_power_of_two(tmp_path):

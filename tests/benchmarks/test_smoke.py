@@ -1,0 +1,35 @@
+"""The benchmarks that need no ROS run, and print one JSON object."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", ["learning", "gym_tasks"])
+def test_a_quick_benchmark_prints_one_json_object(name):
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert set(found) == {"machine", "results", "summary"} and found["results"]
+
+
+def test_side_by_side_says_how_mbrl_lib_is_installed_where_it_is_not(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from benchmarks import mbrl_lib;"
+        "mbrl_lib._PACKAGES = Path('nowhere'); sys.argv = ['x', '--quick']; mbrl_lib.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "-r benchmarks/mbrl_lib.txt" in done.stderr
