@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pybullet
 import pybullet_data
 from numpy.typing import NDArray
 
 from mbrl_node.spec import RobotSpec, SpecError
+
+
+@contextlib.contextmanager
+def _stdout_is_stderr() -> Iterator[None]:
+    """What native code prints meanwhile goes to stderr; stdout may be a program's JSON."""
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+
+
+with _stdout_is_stderr():  # PyBullet says when it was built
+    import pybullet
 
 Array = NDArray[np.float64]
 
