@@ -34,6 +34,7 @@ MODELS: dict[str, Row] = {
     "DE": {"probabilistic": False},
     "PE": {},
 }
+TARGETS = {"cartpole": 8.0, "cartpole_pilco": 12.0}  # s, for the worst seed
 HORIZON = 1.0  # s
 LEARNER: Row = {"gradient_steps": 20, "period": 0.04}
 BASELINE: Row = {
@@ -163,10 +164,12 @@ def main() -> None:
     rows = [summarize(name, of_name) for name, of_name in runs.items()]
 
     def best(task: str, baseline: bool = False) -> Row | None:
+        """Of those whose worst seed meets the target, or else of all, the lowest median."""
         of_task = [r for r in rows if r["task"] == task]
         of_task = [r for r in of_task if (r["planner"] == "baseline") == baseline]
         keys = ("planner", "model", "median_s", "worst_s")
-        chosen = min(of_task, key=lambda r: (r["median_s"], r["worst_s"]), default=None)
+        late = TARGETS[task]
+        chosen = min(of_task, key=lambda r: (r["worst_s"] > late, r["median_s"]), default=None)
         return chosen and {key: chosen[key] for key in keys}
 
     summary = {
