@@ -22,7 +22,8 @@ def test_it_explores_learns_and_plans_with_what_it_learned(system):
     system.wait_for(lambda: any(t.controller == "mppi" for t in system.transitions), "planning")
     system.wait_for(lambda: system.plans, "a plan")
     assert system.transitions[0].controller == "random"
-    assert [m.version for m in system.models[:2]] == [1, 2]
+    first, second = system.models[:2]  # the first that was heard of; discovery takes its time
+    assert second.version == first.version + 1
     plan = system.plans[-1]
     states = np.array(plan.states).reshape(plan.horizon + 1, len(plan.state_names))
     assert list(plan.state_names) == list(SPEC.state_names) and np.isfinite(states).all()

@@ -121,7 +121,7 @@ def test_a_second_shell_waits_for_the_first_and_says_so(clone: Any) -> None:
             "setup: another shell is setting this up; waiting for it …\n"
         )
         assert clone.pip_runs == 0
-    rest = second.communicate(timeout=30)[1]
+    rest = second.communicate(timeout=120)[1]
     assert second.returncode == 0, rest
     assert clone.pip_runs == 1
 
@@ -141,7 +141,7 @@ def test_killed_while_pip_runs_it_leaves_no_process_and_starts_anew(clone: Any) 
     while "installing" not in run.stderr.readline():
         pass
     subprocess.run(["bash", "-c", f"kill -INT -- -{run.pid}"], check=True)
-    rest = run.communicate(timeout=30)[1]  # ends only when nothing holds the pipe any more
+    rest = run.communicate(timeout=120)[1]  # ends only when nothing holds the pipe any more
     assert "interrupted; source setup.bash again" in rest
     slow.write_text(quick)
     result = clone.source()
