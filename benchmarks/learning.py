@@ -126,6 +126,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seeds", type=int, default=10, help="how many (default 10)")
+    parser.add_argument("--first-seed", type=int, default=0, help="the first of them")
     parser.add_argument("--limit", type=float, default=30.0, help="robot time a run may take, s")
     parser.add_argument("--only", default="", help="combinations whose name contains this text")
     parser.add_argument(
@@ -155,7 +156,7 @@ def main() -> None:
         jobs = {
             pool.submit(solve, name.split(" ")[0], changes, seed, options.limit): name
             for name, changes in combinations.items()
-            for seed in range(options.seeds)
+            for seed in range(options.first_seed, options.first_seed + options.seeds)
         }
         for job in as_completed(jobs):
             name, row = jobs[job], job.result()
