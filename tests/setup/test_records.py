@@ -1,6 +1,7 @@
 """What is made again, and when: the records that setup.bash keeps, its lock, and interruptions."""
 
 import fcntl
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,8 @@ def test_killed_while_pip_runs_it_leaves_no_process_and_starts_anew(clone: Any) 
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A test run in the background of a shell ignores SIGINT, and so would this shell.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert run.stderr is not None
     while "installing" not in run.stderr.readline():
