@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import json
 import os
@@ -21,8 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mbrl_node.agent.agent import Agent, AgentConfig
 from mbrl_node.agent.environment import Environment, UnsuitableEnvironment, system_of, task_of
 from mbrl_node.data import StoreError
+from mbrl_node.learning import lock_run
 from mbrl_node.planning import ActionSpace
 from mbrl_node.spec import load_spec
+from mbrl_node.spec.errors import one_line
 from mbrl_node.spec.system import Quaternion, System
 from mbrl_node.spec.task import Task
 from mbrl_node.spec.terms import RewardFunction, TerminationFunction
@@ -136,7 +137,7 @@ class RunInfo(BaseModel):
         try:
             self.config.make_planner(ActionSpace.of(system), system.dt, self.seed)
         except ValueError as error:
-            raise RunError(_one_line(error)) from error
+            raise RunError(one_line(error)) from error
         return system, task
 
     def agent(
@@ -150,7 +151,7 @@ class RunInfo(BaseModel):
         try:
             return Agent(system, task, run_dir, self.config, self.seed, device, learn)
         except (StoreError, OSError) as error:
-            raise RunError(_one_line(error)) from error
+            raise RunError(one_line(error)) from error
 
     def system(self, env: Environment) -> System:
         """What its spaces are.
@@ -222,7 +223,7 @@ def make_env(
         if render_mode is not None and "render_mode" in str(error):
             raise RunError(f"{name}: draws no pictures (render_mode {render_mode!r})") from error
         hint = f"; robots of this project are sim.env:{name}" if name.startswith("mbrl/") else ""
-        raise RunError(f"{name}: cannot be made: {_one_line(error)}{hint}") from error
+        raise RunError(f"{name}: cannot be made: {one_line(error)}{hint}") from error
 
 
 def _function(given: F | str | None) -> F | None:
@@ -261,12 +262,8 @@ def check_device(name: str) -> None:
     try:
         torch.zeros((), device=name)
     except (AssertionError, RuntimeError) as error:
-        reason = _one_line(error).partition(" For debugging")[0]
+        reason = one_line(error).partition(" For debugging")[0]
         raise RunError(f"device {name!r} cannot be used: {reason}") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 @contextmanager
@@ -278,15 +275,12 @@ def only_learner(run_dir: Path) -> Iterator[None]:
         RunError: there is one already, or the folder cannot be written.
     """
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        file = open(run_dir / "learner.lock", "a")  # noqa: SIM115
+        lock = lock_run(run_dir)
+    except BlockingIOError as error:
+        raise RunError(f"{run_dir}: another process is learning in this run") from error
     except OSError as error:
         raise RunError(f"{run_dir}: cannot be written: {error.strerror}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(f"{run_dir}: another process is learning in this run") from error
+    with lock:
         yield
 
 

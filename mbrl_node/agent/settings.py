@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from mbrl_node.agent.agent import AgentConfig
 from mbrl_node.planning import PLANNERS, Planner
-from mbrl_node.spec.errors import from_pydantic, line, show
+from mbrl_node.spec.errors import from_pydantic, line, one_line, show
 from mbrl_node.spec.plugins import PluginError, find
 
 Settings = Mapping[str, Any]  # sections of `AgentConfig`, as far as they are set
@@ -32,7 +32,7 @@ def read_file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise SettingsError(f"{path}: not valid YAML: {one_line(error)}") from error
     for wrapper in ("/**", "ros__parameters"):
         if isinstance(data, dict) and wrapper in data:
             data = data[wrapper]

@@ -2,7 +2,7 @@
 
 from mbrl_node.learning.fit import fit
 from mbrl_node.learning.imagination import PolicyReport, PolicyTrainer
-from mbrl_node.learning.learner import Learner, LearnerConfig, Update
+from mbrl_node.learning.learner import Learner, LearnerConfig, Update, lock_run
 from mbrl_node.learning.trainer import Trainer, TrainerConfig, TrainReport, trajectory_weights
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "TrainerConfig",
     "Update",
     "fit",
+    "lock_run",
     "trajectory_weights",
 ]

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from mbrl_node.learning.trainer import TrainReport, split
+from mbrl_node.learning.trainer import TrainReport, copied, split
 from mbrl_node.models.ensemble import Ensemble
 
 
@@ -50,7 +50,7 @@ def fit(
         raise ValueError("there are fewer than two rows to learn from")
     generator = torch.Generator().manual_seed(seed)
     training, validation = split(first, 0.1, generator)
-    before = _copy(model)
+    before = copied(model.state_dict())
     model.fit_normalizer(*(x[training] for x in rows))
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=learning_rate, weight_decay=1e-4, fused=True
@@ -74,12 +74,8 @@ def fit(
         epoch, since = epoch + 1, since + 1
         # A difference, not a ratio: likelihoods are negative as soon as they are any good.
         if score < best - 1e-3:
-            best, best_weights, since = score, _copy(model), 0
+            best, best_weights, since = score, copied(model.state_dict()), 0
     model.load_state_dict(best_weights)
     if best == float("inf"):
         raise FloatingPointError("the training loss is not finite")
     return TrainReport(total / steps, steps, time.monotonic() - begin, best, epoch)
-
-
-def _copy(model: Fittable) -> dict[str, Tensor]:
-    return {k: v.clone() for k, v in model.state_dict().items()}

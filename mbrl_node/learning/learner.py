@@ -7,6 +7,7 @@ on where the one before it stopped, however that ended.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import math
@@ -15,13 +16,14 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from mbrl_node.data import ReplayBuffer, Transition, TransitionStore
 from mbrl_node.learning.imagination import PolicyTrainer
-from mbrl_node.learning.trainer import Trainer, TrainerConfig
+from mbrl_node.learning.trainer import Trainer, TrainerConfig, copied
 from mbrl_node.models import ModelConfig, WorldModel, newest_checkpoint, save_checkpoint
 from mbrl_node.models.checkpoint import checkpoint_path, checkpoints
 from mbrl_node.models.policy import Policy, PolicyConfig
@@ -170,7 +172,7 @@ class Learner:
         """
         begin, size = time.monotonic(), len(self.buffer)
         error, loss = self._judge()
-        before = {k: v.clone() for k, v in self.model.state_dict().items()}
+        before = copied(self.model.state_dict())
         expected = self._recent_error(self.model)
         if self._config.refit:
             world = self._new_model().to(self._device)
@@ -254,6 +256,24 @@ def _continued(policy: Policy | None, system: System, config: PolicyConfig) -> P
     if policy is not None:
         result.load_state_dict(policy.state_dict())
     return result
+
+
+def lock_run(run_dir: Path) -> TextIO:
+    """Makes this process the only learner of a run, until the file is closed or the process ends,
+    however it ends.
+
+    Raises:
+        BlockingIOError: another process is.
+        OSError: the folder cannot be written.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    lock = open(run_dir / "learner.lock", "a")  # noqa: SIM115
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise
+    return lock
 
 
 def _append_line(path: Path, text: str) -> None:

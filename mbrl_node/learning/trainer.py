@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -103,7 +103,7 @@ class Trainer:
         """
         data = self._data(buffer)
         rows = _counting(len(data), weights)
-        before = _copy(self.model)
+        before = copied(self.model.state_dict())
         self._fit_normalizers(data if weights is None else data[rows])
         begin = time.monotonic()
         total, done = self._steps(data, buffer.first(), rows, steps, weights, cancelled)
@@ -138,7 +138,7 @@ class Trainer:
         )
         if weights is not None:
             validation = self._draw(validation, weights, validation.shape)
-        before = _copy(self.model)
+        before = copied(self.model.state_dict())
         self._fit_normalizers(data[training])
         begin, total, done = time.monotonic(), 0.0, 0
         best, best_weights, since, epoch = float("inf"), before, 0, 0
@@ -149,7 +149,7 @@ class Trainer:
             score = float(self._scores(data[validation]).mean())
             # Likelihoods are negative as soon as they are any good, squared errors end at 0.
             if score < (best - 1e-3 if self.model.dynamics.config.probabilistic else 0.99 * best):
-                best, best_weights, since = score, _copy(self.model), 0
+                best, best_weights, since = score, copied(self.model.state_dict()), 0
         self.restore(best_weights)
         if best == float("inf") and not cancelled():
             raise FloatingPointError("the training loss is not finite")
@@ -313,5 +313,6 @@ def trajectory_weights(states: Tensor, reference: Tensor, scale: Tensor, width: 
     return weights / weights.mean().clamp(min=1e-9)
 
 
-def _copy(model: WorldModel) -> dict[str, Tensor]:
-    return {k: v.clone() for k, v in model.state_dict().items()}
+def copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A `state_dict` that training does not change."""
+    return {k: v.clone() for k, v in weights.items()}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mbrl_node.models.ensemble import Activation, Ensemble
 from mbrl_node.models.geometry import StateGeometry
+from mbrl_node.models.normalizer import action_range, moments
 from mbrl_node.spec.system import System
 
 
@@ -70,14 +71,14 @@ class DynamicsModel(nn.Module):
         self.geometry = StateGeometry(system)
         past = self.config.history - 1
         self.model_state_dim = self.state_dim + past * (self.state_dim + self.action_dim)
-        low, high = torch.as_tensor(system.action_min), torch.as_tensor(system.action_max)
+        centre, half_range = action_range(system)
         bounded = torch.zeros(self.geometry.feature_dim, dtype=torch.bool)
         bounded[self.geometry.bounded_features] = True
         # Mean and scale of inputs whose range is known beforehand; NaN: learned from data.
         state_mean = torch.where(bounded, 0.0, math.nan)
         state_std = torch.where(bounded, 1.0, math.nan)
-        means = [state_mean, ((low + high) / 2).float()] * self.config.history
-        stds = [state_std, ((high - low) / 2).float()] * self.config.history
+        means = [state_mean, centre] * self.config.history
+        stds = [state_std, half_range] * self.config.history
         self.register_buffer("_known_mean", torch.cat(means), persistent=False)
         self.register_buffer("_known_std", torch.cat(stds), persistent=False)
         inputs, outputs = len(self._known_mean), self.geometry.difference_dim
@@ -151,10 +152,8 @@ class DynamicsModel(nn.Module):
             (self.difference(state, next_state), self.delta_mean, self.delta_std),
         )
         for data, mean, std in pairs:
-            mean.copy_(data.mean(0))
-            spread = data.std(0, correction=0)
-            # Float rounding of a large constant is no variation either.
-            least = 1e-6 * torch.clamp(mean.abs(), min=1.0)
+            centre, spread, least = moments(data)
+            mean.copy_(centre)
             constant = least if std is self.delta_std else torch.ones_like(spread)
             std.copy_(torch.where(spread > least, spread, constant))
         known = ~self._known_mean.isnan()

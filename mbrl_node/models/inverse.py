@@ -9,7 +9,7 @@ from mbrl_node.data import Batch
 from mbrl_node.models.dynamics import DynamicsModel
 from mbrl_node.models.ensemble import Ensemble
 from mbrl_node.models.geometry import StateGeometry
-from mbrl_node.models.normalizer import Normalizer
+from mbrl_node.models.normalizer import Normalizer, action_range
 from mbrl_node.spec.system import System
 
 
@@ -47,9 +47,9 @@ class InverseModel(nn.Module):
         self.net = Ensemble(members, features + differences, system.action_dim, hidden)
         self._features = Normalizer(features, self._geometry.bounded_features)
         self._differences = Normalizer(differences)
-        low, high = torch.tensor(system.action_min), torch.tensor(system.action_max)
-        self.register_buffer("_centre", ((low + high) / 2).float(), persistent=False)
-        self.register_buffer("_half_range", ((high - low) / 2).float(), persistent=False)
+        centre, half_range = action_range(system)
+        self.register_buffer("_centre", centre, persistent=False)
+        self.register_buffer("_half_range", half_range, persistent=False)
 
     def rows(self, data: Batch, first: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
         """What `learning.fit` learns from: states, states `steps` later and actions, and `first` of

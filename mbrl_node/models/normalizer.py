@@ -5,6 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mbrl_node.spec.system import System
+
+
+def moments(data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and standard deviation of each column of rows [B, size], and the deviation up to which
+    a column is constant: float rounding of a large number is no variation."""
+    mean = data.mean(0)
+    return mean, data.std(0, correction=0), 1e-6 * mean.abs().clamp(min=1.0)
+
+
+def action_range(system: System) -> tuple[Tensor, Tensor]:
+    """Centre and half of the range of each action, float32 [m] each."""
+    low, high = torch.tensor(system.action_min), torch.tensor(system.action_max)
+    return ((low + high) / 2).float(), ((high - low) / 2).float()
+
 
 class Normalizer(nn.Module):
     """Means and standard deviations of `size` columns; saved with the model that has it.
@@ -27,11 +42,9 @@ class Normalizer(nn.Module):
     def fit(self, data: Tensor) -> None:
         """Takes them from rows [B, size]. A column that hardly varies gets a standard deviation of
         1, so that the noise in it is not blown up."""
-        mean, spread = data.mean(0), data.std(0, correction=0)
-        # Float rounding of a large constant is no variation either.
-        varies = spread > 1e-6 * mean.abs().clamp(min=1.0)
+        mean, spread, least = moments(data)
         self.mean.copy_(mean)
-        self.std.copy_(torch.where(varies, spread, torch.ones_like(spread)))
+        self.std.copy_(torch.where(spread > least, spread, torch.ones_like(spread)))
         self.mean[self._known], self.std[self._known] = 0.0, 1.0
 
     def forward(self, data: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from mbrl_node.models.ensemble import Ensemble
 from mbrl_node.models.geometry import StateGeometry
-from mbrl_node.models.normalizer import Normalizer
+from mbrl_node.models.normalizer import Normalizer, action_range
 from mbrl_node.spec.system import System
 
 HIDDEN = (64, 64)
@@ -30,9 +30,9 @@ class RewardModel(nn.Module):
         self.net = Ensemble(1, 2 * features + system.action_dim, 1, HIDDEN, probabilistic=False)
         self._features = Normalizer(features, self._geometry.bounded_features)
         self._rewards = Normalizer(1)
-        low, high = torch.as_tensor(system.action_min), torch.as_tensor(system.action_max)
-        self.register_buffer("_centre", ((low + high) / 2).float())
-        self.register_buffer("_half_range", ((high - low) / 2).float())
+        centre, half_range = action_range(system)
+        self.register_buffer("_centre", centre)
+        self.register_buffer("_half_range", half_range)
 
     def fit_normalizer(self, state: Tensor, reward: Tensor) -> None:
         """Takes means and standard deviations from states [B, n] and rewards [B]."""

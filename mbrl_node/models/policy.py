@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from mbrl_node.models.geometry import StateGeometry
-from mbrl_node.models.normalizer import Normalizer
+from mbrl_node.models.normalizer import Normalizer, action_range
 from mbrl_node.spec.system import System
 
 Array = NDArray[np.float64]
@@ -69,9 +69,9 @@ class Policy(nn.Module):
         # Imagined states go farther than data, and what a value is learned from is values there: it
         # must not grow with the distance.
         self.critic = network((features, *self.config.hidden, 1), nn.Tanh)
-        low, high = torch.tensor(system.action_min), torch.tensor(system.action_max)
-        self.register_buffer("centre", ((low + high) / 2).float(), persistent=False)
-        self.register_buffer("half_range", ((high - low) / 2).float(), persistent=False)
+        centre, half_range = action_range(system)
+        self.register_buffer("centre", centre, persistent=False)
+        self.register_buffer("half_range", half_range, persistent=False)
         self.register_buffer("value_mean", torch.zeros(()))
         self.register_buffer("value_std", torch.ones(()))
 

@@ -11,6 +11,7 @@ from mbrl_node.models.geometry import StateGeometry
 from mbrl_node.models.trajectory import TrajectoryModel
 from mbrl_node.planning.cem import CEM, CEMConfig
 from mbrl_node.planning.planner import ActionSpace
+from mbrl_node.planning.rollout import given_reward, sum_of_rewards
 from mbrl_node.spec.system import System
 from mbrl_node.spec.task import Task
 
@@ -45,9 +46,7 @@ class LinearFeedback(ControlLaw):
 
     def __init__(self, system: System, target: Tensor, low: Tensor, high: Tensor) -> None:
         self._geometry, self._target = StateGeometry(system), target.float()
-        self._limits = ActionSpace(
-            *(torch.tensor(x, dtype=torch.float32) for x in (system.action_min, system.action_max))
-        )
+        self._limits = ActionSpace.of(system)
         self._shape = (system.action_dim, self._geometry.difference_dim)
         if low.shape != self._shape or high.shape != self._shape:
             raise ValueError(f"the limits of the gains must be {self._shape}, not {low.shape}")
@@ -73,11 +72,8 @@ class ParameterReturns:
     def __init__(
         self, model: TrajectoryModel, law: ControlLaw, task: Task, deviation: float = 0.3
     ) -> None:
-        if task.reward is None:
-            raise ValueError("the reward is neither given nor learned")
-        self.law, self._model, self._deviation = law, model, deviation
-        self._reward, self._termination = task.reward, task.termination
-        self._constraint = task.constraint
+        given_reward(task)
+        self.law, self._model, self._task, self._deviation = law, model, task, deviation
 
     @torch.no_grad()
     def returns(self, state: Tensor, actions: Tensor) -> Tensor:
@@ -87,15 +83,11 @@ class ParameterReturns:
             state: [n].
             actions: the parameters, as sequences of one action, [N, 1, p].
         """
-        states = self._model.trajectories(state, actions[:, 0])
-        before, after = states[:, :, :-1], states[:, :, 1:]
-        rewards = self._reward(before, self.law.actions(actions, before), after)
-        if self._constraint is not None:
-            rewards = rewards - self._constraint(after)
-        if self._termination is not None:
-            lives = self._termination(after).cumsum(-1) == 0
-            rewards[..., 1:] *= lives[..., :-1]
-        total = rewards.sum(-1)
+        states = self._model.trajectories(state, actions[:, 0]).movedim(2, 0)
+        before, after = states[:-1], states[1:]
+        total, _ = sum_of_rewards(
+            self._task, before, self.law.actions(actions[:, 0], before), after
+        )
         result = total.mean(0) - self._deviation * total.std(0, correction=0)
         return torch.where(torch.isfinite(result), result, -torch.inf)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mbrl_node.models import WorldModel
 from mbrl_node.spec.task import Task
+from mbrl_node.spec.terms import RewardFunction
 
 
 class PlanningError(RuntimeError):
@@ -69,11 +70,8 @@ class Rollout:
     ) -> None:
         self.model = world.dynamics.elite()
         self._config = config or RolloutConfig()
-        task = world.completed(task)
-        if task.reward is None:
-            raise ValueError("the reward is neither given nor learned")
-        self._reward, self._termination = task.reward, task.termination
-        self._constraint, self.policy = task.constraint, world.policy
+        self._task, self.policy = world.completed(task), world.policy
+        self._reward = given_reward(self._task)
         if value is None and self.policy is not None and self._config.terminal_value:
             value = self.policy.value
         self._value = value
@@ -117,21 +115,13 @@ class Rollout:
         samples = len(actions)
         states, by_time = self._states(state, actions)
         before, after = states[:-1], states[1:]
-        # Reward and termination of all steps at once: few large operations instead of many small.
-        rewards = self._reward(before, by_time, after)
-        if self._constraint is not None:
-            rewards = rewards - self._constraint(after)
+        cost = None
         if self._config.disagreement:
-            rewards = rewards - self._config.disagreement * self._spread(after, samples)
-        value = None if self._value is None else self._value(after[-1])
-        if self._termination is not None:
-            lives = self._termination(after).cumsum(0) == 0
-            # Not a product: what a model makes of an ended episode may be infinite.
-            rewards = torch.cat((rewards[:1], torch.where(lives[:-1], rewards[1:], 0.0)))
-            value = None if value is None else torch.where(lives[-1], value, 0.0)
-        total = rewards.sum(0)
-        if value is not None:
-            total = total + value
+            cost = self._config.disagreement * self._spread(after, samples)
+        total, lives = sum_of_rewards(self._task, before, by_time, after, cost)
+        if self._value is not None:
+            value = self._value(after[-1])
+            total = total + (value if lives is None else torch.where(lives, value, 0.0))
         return self._by_particle(total, samples)
 
     def _states(self, state: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
@@ -259,6 +249,43 @@ class Rollout:
             result.append(states.mean((0, 1))[:n])
             total += float(self._reward(before[..., :n], action, states[..., :n]).mean())
         return torch.stack(result), total
+
+
+def given_reward(task: Task) -> RewardFunction:
+    """The reward of a task.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if task.reward is None:
+        raise ValueError("the reward is neither given nor learned")
+    return task.reward
+
+
+def sum_of_rewards(
+    task: Task, before: Tensor, actions: Tensor, after: Tensor, cost: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Rewards less costs of imagined steps up to the end of the episode, added up, [...], and
+    whether it has not ended with the last step, bool [...]; None: it cannot end.
+
+    Of all steps at once: few large operations instead of many small.
+
+    Args:
+        before, after: states, [H, ..., n].
+        actions: [H, ..., m].
+        cost: of each step besides that of the task's constraints, [H, ...].
+    """
+    rewards = given_reward(task)(before, actions, after)
+    if task.constraint is not None:
+        rewards = rewards - task.constraint(after)
+    if cost is not None:
+        rewards = rewards - cost
+    if task.termination is None:
+        return rewards.sum(0), None
+    lives = task.termination(after).cumsum(0) == 0
+    # Not a product: what a model makes of an ended episode may be infinite.
+    rewards = torch.cat((rewards[:1], torch.where(lives[:-1], rewards[1:], 0.0)))
+    return rewards.sum(0), lives[-1]
 
 
 def _reordered(now: Tensor, order: Tensor) -> Tensor:

@@ -3,12 +3,12 @@ others."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import queue
 import threading
 import time
 from pathlib import Path
+from typing import TextIO
 
 import torch
 from mbrl_msgs.msg import ModelUpdate, Transition
@@ -16,7 +16,7 @@ from rclpy.node import Node
 
 from mbrl_node import data
 from mbrl_node.data import StoreError
-from mbrl_node.learning import Learner, LearnerConfig, TrainerConfig
+from mbrl_node.learning import Learner, LearnerConfig, TrainerConfig, lock_run
 from mbrl_node.models import ModelConfig, PolicyConfig
 from mbrl_node.ros.convert import transition_from_msg, update_to_msg
 from mbrl_node.ros.device import torch_device
@@ -43,7 +43,7 @@ class LearnerNode(Node):
         trainer = declare_config(self, "trainer", TrainerConfig)
         model = declare_config(self, "model", ModelConfig)
         policy = declare_config(self, "policy", PolicyConfig)
-        self._lock = lock_run(Path(run_dir))
+        self._lock = _lock(Path(run_dir))
         self._learner = Learner(
             self._spec,
             Task.of(self._spec),
@@ -121,19 +121,10 @@ class LearnerNode(Node):
         self._learner.store.close()
 
 
-def lock_run(run_dir: Path) -> int:
-    """Makes this process the only learner of a run; the lock ends with the process, however it
-    ends.
-
-    Raises:
-        ConfigurationError: another learner has it, or the folder cannot be written.
-    """
+def _lock(run_dir: Path) -> TextIO:
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        lock = os.open(run_dir / "learner.lock", os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock_run(run_dir)
     except BlockingIOError as error:
         raise ConfigurationError(f"{run_dir}: another learner is working on this run") from error
     except OSError as error:
         raise ConfigurationError(f"{run_dir}: cannot be used as run_dir: {error}") from error
-    return lock

@@ -198,3 +198,8 @@ def _literals(annotation: Any) -> list[str]:
         for arg in get_args(annotation)
         for text in ([arg] if isinstance(arg, str) else _literals(arg))
     ]
+
+
+def one_line(text: object) -> str:
+    """Some text, such as an error's, without line breaks."""
+    return " ".join(str(text).split())

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from mbrl_node.spec.errors import Problem, SpecError, did_you_mean, line, show
+from mbrl_node.spec.errors import Problem, SpecError, did_you_mean, line, one_line, show
 from mbrl_node.spec.robot import RobotSpec
 
 
@@ -131,7 +131,7 @@ def _parse(text: str, source: str) -> tuple[object, list[str]]:
         mark = error.problem_mark or error.context_mark
         where = f"{_position(mark)}: " if mark else ""
         what = " ".join(filter(None, (error.context, error.problem)))
-        raise SpecError([f"{source}: {where}not valid YAML: {_one_line(what)}"]) from None
+        raise SpecError([f"{source}: {where}not valid YAML: {one_line(what)}"]) from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         where = f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
@@ -145,7 +145,3 @@ def _parse(text: str, source: str) -> tuple[object, list[str]]:
 
 def _position(mark: yaml.Mark) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

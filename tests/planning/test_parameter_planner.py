@@ -133,6 +133,19 @@ def test_what_comes_after_the_end_of_an_episode_does_not_count():
     assert 1 < passed < HORIZON - 1 and float(counted) == passed + 1  # and the step that ends it
 
 
+def test_what_is_not_finite_after_the_end_of_an_episode_spoils_no_return():
+    def undefined_beyond(state, action, after):
+        return torch.where(state[..., 0] < 0.5, torch.nan, 1.0)
+
+    steps = Task(undefined_beyond, lambda s: s[..., 0] < 0.5)
+    plain = Task(lambda s, a, after: torch.ones_like(after[..., 0]), lambda s: s[..., 0] < 0.5)
+    gains = LAW.high[None, None]
+    expected, found = (
+        ParameterReturns(Truth(), LAW, t).returns(START, gains) for t in (plain, steps)
+    )
+    assert torch.isfinite(found).all() and torch.equal(found, expected)
+
+
 def test_a_constraint_takes_its_cost_off():
     plain = Task(reward)
     limited = Task(reward, constraint=lambda after: torch.full_like(after[..., 0], 0.5))
