@@ -127,6 +127,9 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=10, help="how many (default 10)")
     parser.add_argument("--first-seed", type=int, default=0, help="the first of them")
+    parser.add_argument(
+        "--precision", default="auto", choices=["auto", "fp32", "bf16"], help="of the rollouts"
+    )
     parser.add_argument("--limit", type=float, default=30.0, help="robot time a run may take, s")
     parser.add_argument("--only", default="", help="combinations whose name contains this text")
     parser.add_argument(
@@ -150,7 +153,8 @@ def main() -> None:
     }
     combinations["cartpole baseline P"] = BASELINE
     combinations["cartpole_pilco mppi PE"] = PILCO
-    combinations = {k: v for k, v in combinations.items() if options.only in k}
+    rollout = {"rollout": {"precision": options.precision}}
+    combinations = {k: v | rollout for k, v in combinations.items() if options.only in k}
     runs: dict[str, list[Row]] = {name: [] for name in combinations}
     with ProcessPoolExecutor(options.processes) as pool:
         jobs = {

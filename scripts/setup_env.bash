@@ -20,6 +20,7 @@ FREE_GIB=6 # what the dependencies need: torch alone is 0.7 GB, or about 5 GB wi
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P) || exit 1
 venv=$root/.venv
 ws=$root/ros2_ws
+native=$root/mbrl_node/planning/native # its C++ is compiled by pip
 pip_log=$venv/.setup/pip.log
 colcon_log=$ws/log/setup-colcon.log
 
@@ -112,7 +113,7 @@ digest() { sha256sum | cut -c1-16; }
 
 venv_record() {
     printf '%s\n' "root $root" "ros $ros ${ros_prefix:+$ROS_DISTRO $ros_prefix $(type -P python3)}" \
-        "dependencies $(pyproject_parts | cat - "$root/constraints.txt" | digest)"
+        "dependencies $(pyproject_parts | cat - "$root"/{constraints.txt,setup.py} "$native"/*.{h,cpp} | digest)"
 }
 
 pyproject_parts() { # what pip reads; not the settings of pytest, ruff and the like
@@ -292,6 +293,8 @@ make_venv() {
             --disable-pip-version-check --progress-bar off --use-pep517 -e ".[$extras]"
     ) >"$pip_log" 2>&1 3>&- 4>&- || { stop_heartbeat; explain_pip_failure; }
     stop_heartbeat
+    compgen -G "$native/_*.so" >/dev/null || say "warning: the rollout in C++ was not built, planning" \
+        "will be several times slower; to see why: $venv/bin/python -m pip install -v --no-deps -e $root"
     if [ "$ros" = wheels ]; then
         _ROS_WHEELS_BOOTSTRAP_COMPLETE=1 "$venv/bin/python" "$root/scripts/relocate_ros_wheels.py" ||
             fail "the CMake files of the ROS 2 packages could not be adapted." "Please report this with the line above."

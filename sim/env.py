@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from mbrl_node.spec import RobotSpec, load_spec, robot_directories
-from mbrl_node.spec.terms import goal_function, reward_function, termination_function
+from mbrl_node.spec.terms import RangeTermination, TermReward, goal_function
 from sim.robot import BulletRobot
 
 Array = NDArray[np.float64]
@@ -35,8 +35,8 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         unbounded = np.full(spec.state_dim, np.inf)
         self.observation_space = gymnasium.spaces.Box(-unbounded, unbounded, dtype=np.float64)
         self.action_space = gymnasium.spaces.Box(spec.action_min, spec.action_max, dtype=np.float64)
-        self._reward, self._goal = reward_function(spec), goal_function(spec)
-        self._terminated = termination_function(spec)
+        self._reward, self._goal = TermReward(spec), goal_function(spec)
+        self._terminated = RangeTermination(spec)
         self._robot: BulletRobot | None = None
         self._length = round(spec.episode.length / spec.dt)
 

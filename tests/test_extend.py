@@ -27,7 +27,7 @@ from mbrl_node.planning import PLANNERS, ActionSpace, Planner, Rollout
 from mbrl_node.spec import load_spec
 from mbrl_node.spec.plugins import find
 from mbrl_node.spec.task import Task
-from mbrl_node.spec.terms import reward_function
+from mbrl_node.spec.terms import TermReward
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extend.md").read_text(encoding="utf-8")
 SECTIONS = {section.splitlines()[0]: section for section in PAGE.split("\n## ")[1:]}
@@ -86,7 +86,7 @@ def test_no_example_is_longer_than_20_lines(text):
 
 
 def test_the_term_counts_in_the_reward_of_a_robot():
-    reward = reward_function(SPEC.with_overrides(**settings("A reward term")))
+    reward = TermReward(SPEC.with_overrides(**settings("A reward term")))
     states = torch.tensor([[0.5, 0, 0, 0], [0.7, 0, 0, 0], [9.0, 0, 0, 0]])
     torch.testing.assert_close(
         reward(states, torch.zeros(3, 1), states), torch.tensor([1.0, math.exp(-1.0), 0.0])

@@ -18,7 +18,7 @@ from mbrl_node.control.manager import ControllerManager
 from mbrl_node.control.safety import SafetyFilter
 from mbrl_node.data import Transition
 from mbrl_node.spec import RobotSpec
-from mbrl_node.spec.terms import goal_function, reward_function, termination_function
+from mbrl_node.spec.terms import RangeTermination, TermReward, goal_function
 
 Array = NDArray[np.float64]
 RESETTING = "the robot is being reset"
@@ -53,8 +53,8 @@ class ControlLoop:
     def __init__(self, spec: RobotSpec, manager: ControllerManager, session: int) -> None:
         self._spec, self._manager, self._session = spec, manager, session
         self._safety = SafetyFilter(spec)
-        self._reward = reward_function(spec)
-        self._terminated = termination_function(spec)
+        self._reward = TermReward(spec)
+        self._terminated = RangeTermination(spec)
         self._goal = goal_function(spec)
         self._sent: _Sent | None = None
         self.last_action = spec.action_safe  # what the robot was sent last, [m]

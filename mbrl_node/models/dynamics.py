@@ -178,11 +178,14 @@ class DynamicsModel(nn.Module):
         std = torch.exp(0.5 * log_variance) * self.delta_std
         return self.delta_mean + mean * self.delta_std, std
 
-    def sample(self, state: Tensor, action: Tensor, generator: torch.Generator) -> Tensor:
-        """Like `predict`, but drawn from each member's Gaussian."""
+    def sample(self, state: Tensor, action: Tensor, noise: Tensor) -> Tensor:
+        """Like `predict`, but drawn from each member's Gaussian.
+
+        Args:
+            noise: standard normal, [E, B, d].
+        """
         mean, std = self.distribution(state, action)
-        noise = torch.randn(mean.shape, generator=generator, device=generator.device)
-        return self._advance(state, action, mean + std * noise.to(mean.device))
+        return self._advance(state, action, mean + std * noise)
 
     def loss(self, state: Tensor, action: Tensor, next_state: Tensor, beta: float = 0.0) -> Tensor:
         """What training minimises, of each member and row, [E, B]; see `Ensemble.loss`.

@@ -41,7 +41,7 @@ class Ensemble(nn.Module):
     ) -> None:
         super().__init__()
         self.members, self.outputs, self.probabilistic = members, outputs, probabilistic
-        self._activation = ACTIVATIONS[activation]
+        self.activation, self._activation = activation, ACTIVATIONS[activation]
         sizes = [inputs, *hidden, outputs * (2 if probabilistic else 1)]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for fan_in, fan_out in itertools.pairwise(sizes):

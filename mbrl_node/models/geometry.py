@@ -65,6 +65,11 @@ class StateGeometry(nn.Module):
         in their order."""
         return self._linear, self._angles, self._quaternions
 
+    @property
+    def plain(self) -> Tensor:
+        """The state columns whose change is added, the first of a difference, in their order."""
+        return self._plain
+
     def features(self, state: Tensor) -> Tensor:
         """What a network looks at, [..., feature_dim].
 

@@ -6,7 +6,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mbrl_node.planning.planner import ActionSpace, Planner, PlannerConfig, Returns, best
+from mbrl_node.planning.planner import (
+    ActionSpace,
+    Planner,
+    PlannerConfig,
+    Returns,
+    best,
+    held,
+    towards,
+)
 
 
 class CEMConfig(PlannerConfig):
@@ -61,20 +69,18 @@ class CEM(Planner):
         proposals: Tensor | None = None,
     ) -> Tensor:
         config, space = self._config, self.space.to(state.device)
-        elites = max(1, round(config.elite_ratio * config.samples))
         hold, blocks = config.action_hold, -(-self.horizon // config.action_hold)
         floor = config.min_noise * space.half_range
         mean = space.project(self._warm_start(space), last_action)
         std = (config.noise * space.half_range).expand_as(mean)
-        for iteration in range(config.iterations):
-            uniform = self._uniform(config.samples, blocks, len(space.low))
-            uniform = uniform.repeat_interleave(hold, dim=1)[:, : self.horizon].to(state.device)
-            actions = truncated_normal(uniform, mean, std, space)
-            extra = proposals if iteration == 0 else None
-            actions = self._candidates(space, actions, last_action, extra)
-            elite = best(actions, self._returns(rollout, state, actions), elites)
-            mean = torch.lerp(elite.mean(0), mean, config.momentum)
-            std = torch.lerp(elite.std(0, correction=0), std, config.momentum).maximum(floor)
+        extra = proposals
+        for samples, _ in self._iterations():
+            uniform = held(self._uniform(samples, blocks, len(space.low)), hold, self.horizon)
+            actions = truncated_normal(uniform.to(state.device), mean, std, space)
+            actions, extra = self._candidates(space, actions, last_action, extra), None
+            returns = self._returns(rollout, state, actions)
+            elite = best(actions, returns, max(1, round(config.elite_ratio * samples)))
+            mean, std = towards(elite, mean, std, config.momentum, floor)
         self._mean = mean
         return mean
 
@@ -91,6 +97,7 @@ def truncated_normal(uniform: Tensor, mean: Tensor, std: Tensor, space: ActionSp
     high = torch.special.ndtr((space.high - mean) / std)
     # Where a bound is many deviations away the ends are 0 and 1, and their inverse infinite: the
     # clip of the caller would put such a draw on the bound. 1e-7 is 5.2 deviations.
-    quantile = torch.lerp(low, high, uniform).clamp(1e-7, 1 - 1e-7)
-    samples: Tensor = mean + std * torch.special.ndtri(quantile)
+    quantile = torch.addcmul(low, uniform, high - low).clamp_(1e-7, 1 - 1e-7)
+    # erfinv is several times as fast as ndtri.
+    samples: Tensor = torch.addcmul(mean, torch.erfinv(quantile.mul_(2).sub_(1)), 2**0.5 * std)
     return samples

@@ -6,7 +6,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mbrl_node.planning.planner import ActionSpace, Planner, PlannerConfig, Returns, best
+from mbrl_node.planning.planner import (
+    ActionSpace,
+    Planner,
+    PlannerConfig,
+    Returns,
+    best,
+    filtered,
+    towards,
+)
 
 
 class ICEMConfig(PlannerConfig):
@@ -63,8 +71,6 @@ class ICEM(Planner):
         super().__init__(config, space, dt, seed)
         self._config = config
         self._colour = coloured_noise(self.horizon, config.colour)
-        self._elites = max(1, round(config.elite_ratio * config.samples))
-        self._kept = round(config.keep_elites * self._elites)
 
     def reset(self) -> None:
         super().reset()
@@ -87,19 +93,20 @@ class ICEM(Planner):
         mean = space.project(self._warm_start(space), last_action)
         elite = self._elite
         std = (config.noise * space.half_range).expand_as(mean)
-        colour, last = self._colour.to(state.device), config.iterations - 1
-        for iteration in range(config.iterations):
+        colour, extra, first = self._colour.to(state.device), proposals, 0
+        for i, (samples, last) in enumerate(self._iterations()):
+            first = first or samples
+            elites = max(1, round(config.elite_ratio * first))
             # At least twice the elites, as in the paper, but not more than at first.
-            count = max(config.samples / config.decay**iteration, 2 * self._elites)
-            white = self._normal(min(config.samples, round(count)), *mean.shape).to(state.device)
-            actions = mean + std * torch.einsum("ht,ntm->nhm", colour, white)
-            extra = proposals if iteration == 0 else None
-            centre = mean[None] if iteration == last else None
+            count = min(first, round(max(first / config.decay**i, 2 * elites)))
+            white = self._normal(count, *mean.shape).to(state.device)
+            actions = torch.addcmul(mean, std, filtered(colour, white))
+            centre = mean[None] if last else None
             actions = self._candidates(space, actions, last_action, elite, extra, centre)
-            elite = best(actions, self._returns(rollout, state, actions), self._elites)
-            mean = torch.lerp(elite.mean(0), mean, config.momentum)
-            std = torch.lerp(elite.std(0, correction=0), std, config.momentum).maximum(floor)
-            elite = elite[: self._kept]
+            extra = None
+            elite = best(actions, self._returns(rollout, state, actions), elites)
+            mean, std = towards(elite, mean, std, config.momentum, floor)
+            elite = elite[: round(config.keep_elites * elites)]
         self._mean, self._elite = mean, elite
         return mean
 

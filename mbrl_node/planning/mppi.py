@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from mbrl_node.planning.planner import ActionSpace, Planner, PlannerConfig, Returns
+from mbrl_node.planning.planner import (
+    ActionSpace,
+    Planner,
+    PlannerConfig,
+    Returns,
+    by_time,
+    filtered,
+)
 
 
 class MPPIConfig(PlannerConfig):
@@ -69,6 +78,7 @@ class MPPI(Planner):
             total = self._colour.cumsum(0)
             self._colour = total / total.square().sum(1).mean().sqrt()
         factor = covariance_factor(config.covariance, len(space.low))
+        self._independent = not torch.tril(factor, -1).any()
         self._spread = config.noise * space.half_range.cpu()[:, None] * factor
         self._smoother = line_filter(self.horizon, config.smoothing)
 
@@ -91,24 +101,32 @@ class MPPI(Planner):
         proposals: Tensor | None = None,
     ) -> Tensor:
         config, space = self._config, self.space.to(state.device)
-        colour, spread = self._colour.to(state.device), self._spread.to(state.device).T
-        mean = self._warm_start(space, last_action)
-        for iteration in range(config.iterations):
-            white = self._normal(config.samples, *mean.shape).to(state.device)
-            noise = torch.einsum("ht,ntm->nhm", colour, white) @ spread
-            noise[0] = 0.0
-            extra = proposals if iteration == 0 else None
-            actions = self._candidates(space, mean + noise, last_action, extra)
-            # In double precision the spread is finite whatever a diverging model returns.
-            returns = self._returns(rollout, state, actions).double()
-            finite = returns[torch.isfinite(returns)]
-            scale = config.temperature * finite.std(correction=0).clamp(min=1e-6)
-            weights = torch.softmax((returns - finite.max()) / scale, 0).to(actions)
-            mean = torch.einsum("n,nhm->hm", weights, actions)
+        colour, spread = self._colour.to(state.device), self._spread.to(state.device)
+        mean, extra = self._warm_start(space, last_action), proposals
+        for samples, _ in self._iterations():
+            white = self._normal(samples, *mean.shape).to(state.device)
+            white[0] = 0.0
+            noise = by_time(filtered(colour, white))
+            if self._independent:
+                actions = torch.addcmul(mean[..., None], noise, spread.diagonal()[:, None])
+            else:
+                actions = mean[..., None] + spread @ noise
+            actions = self._candidates(space, actions.permute(2, 0, 1), last_action, extra)
+            extra = None
+            weights = self._weights(self._returns(rollout, state, actions))
+            mean = by_time(actions) @ weights
         if config.smoothing:
             mean = space.project(self._smoother.to(state.device) @ mean, last_action)
         self._remember(mean, last_action)
         return mean
+
+    def _weights(self, returns: Tensor) -> Tensor:
+        """How much each sequence counts, [N]; they add up to 1."""
+        # In double precision the spread is finite whatever a diverging model returns.
+        exact = returns.double()
+        finite = exact if float(exact.min()) > -math.inf else exact[exact > -math.inf]
+        scale = max(float(finite.std(correction=0)), 1e-6) * self._config.temperature
+        return torch.softmax((exact - finite.max()) / scale, 0).to(returns)
 
     def _start(self, last_action: Tensor | None) -> Tensor:
         """The action before the plan's first, [m]."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -13,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from mbrl_node.planning.budget import Budget, Effort
 from mbrl_node.planning.rollout import PlanningError
 from mbrl_node.spec.system import System
 
@@ -60,9 +62,16 @@ class ActionSpace:
         """Whether any action has a limit to its change."""
         return bool(torch.isfinite(self.max_step).any())
 
+    @cached_property
+    def _bounds(self) -> tuple[Tensor, Tensor] | tuple[float, float]:
+        """Numbers where they are the same for all actions: several times as fast as tensors."""
+        if (self.low == self.low[0]).all() and (self.high == self.high[0]).all():
+            return float(self.low[0]), float(self.high[0])
+        return self.low, self.high
+
     def clip(self, actions: Tensor) -> Tensor:
         """Actions [..., m] moved into the box."""
-        return torch.minimum(torch.maximum(actions, self.low), self.high)
+        return torch.clamp(actions, *self._bounds)  # type: ignore[arg-type]
 
     def project(self, actions: Tensor, last_action: Tensor | None = None) -> Tensor:
         """Sequences [..., H, m] moved into the box and within the rate limits, as the safety filter
@@ -71,18 +80,21 @@ class ActionSpace:
         Args:
             last_action: what was sent just before, [m]; None: the first action may be any.
         """
-        actions = self.clip(actions)
+        return self.project_(actions.clone(), last_action)
+
+    def project_(self, actions: Tensor, last_action: Tensor | None = None) -> Tensor:
+        """As `project`, in place."""
+        torch.clamp(actions, *self._bounds, out=actions)  # type: ignore[call-overload]
         if not self.rate_limited:
             return actions
-        by_time = actions.movedim(-2, 0).contiguous()  # slices in one piece are a third faster
-        step = self.max_step.expand_as(by_time[0]).contiguous()
-        rows = by_time.unbind(0)
+        rows = actions.movedim(-2, 0).unbind(0)
+        step = self.max_step.expand_as(rows[0]).contiguous()
         if last_action is not None:
             low, high = last_action - self.max_step, last_action + self.max_step
             rows[0].copy_(self.clip(torch.clamp(rows[0], low, high)))
         for before, row in pairwise(rows):
             torch.clamp(row, before - step, before + step, out=row)
-        return by_time.movedim(0, -2)
+        return actions
 
 
 class PlannerConfig(BaseModel):
@@ -92,35 +104,68 @@ class PlannerConfig(BaseModel):
 
     horizon: float = Field(1.2, gt=0, description="how far ahead it plans, s")
     samples: int = Field(120, ge=1, description="action sequences an iteration")
+    budget: float = Field(
+        0.0,
+        ge=0,
+        description="time a plan may take, ms: samples and iterations are chosen to fill it; 0: "
+        "they are as configured",
+    )
 
 
 class Returns(Protocol):
     """What a planner needs of a `Rollout`."""
 
     def returns(self, state: Tensor, actions: Tensor) -> Tensor:
-        """The return [N] of each action sequence [N, H, m] from `state` [n]."""
+        """The return [N] of each action sequence [N, H, m] from `state` [n].
+
+        The sequences of the planners here are a view of memory in the order [H, m, N].
+        """
 
 
 class Planner(ABC):
     """Chooses action sequences by sampling, and remembers the last for a warm start.
 
-    A plan is deterministic given the seed, the states and the models it has seen since `reset`.
+    A plan is deterministic given the seed, the states and the models it has seen since `reset`,
+    unless it has a time budget.
 
     Args:
         space: the actions to choose from.
         dt: the control period, s.
+
+    Attributes:
+        used: what the last plan looked at.
     """
 
     Config: ClassVar[type[PlannerConfig]] = PlannerConfig
 
     def __init__(self, config: PlannerConfig, space: ActionSpace, dt: float, seed: int = 0) -> None:
         self.space, self.horizon, self._seed = space, max(1, round(config.horizon / dt)), seed
+        iterations: int | None = getattr(config, "iterations", None)
+        self.used = self._configured = Effort(config.samples, iterations or 1)
+        self._budget = (
+            Budget(1e-3 * config.budget, self._configured, iterations is not None)
+            if config.budget
+            else None
+        )
         self.reset()
 
     def reset(self) -> None:
         """Forgets everything that earlier plans left, the state of the random numbers too."""
         self._generator = torch.Generator().manual_seed(self._seed)
         self._mean: Tensor | None = None
+
+    def _iterations(self) -> Iterator[tuple[int, bool]]:
+        """For each iteration of a plan: how many samples, and whether it is the last. The first is
+        always made; with a budget, those are left out that there is no time for."""
+        effort = self._budget.choose() if self._budget else self._configured
+        for i in range(effort.iterations):
+            last = i == effort.iterations - 1
+            if i and self._budget and not self._budget.allows(effort.samples):
+                break
+            yield effort.samples, last
+            self.used = Effort(effort.samples, i + 1)
+        if self._budget:
+            self._budget.spent(self.used)
 
     @abstractmethod
     def plan(
@@ -172,14 +217,15 @@ class Planner(ABC):
         last_action: Tensor | None,
         *others: Tensor | None,
     ) -> Tensor:
-        """Samples and other sequences, all [..., H, m], together and within the action space. What
-        is not a number in the others becomes the centre, as no weight, not even 0, would remove it
+        """Samples and other sequences, all [..., H, m], together and within the action space; the
+        samples' memory may be used for the result. What is not a number in the others becomes the centre, as no weight, not even 0, would remove it
         from a mean."""
         more = [x.to(samples) for x in others if x is not None]
         if more:
-            more = [torch.where(x.isnan(), space.centre, x) for x in more]
-            samples = torch.cat((samples, *more))
-        return space.project(samples, last_action)
+            more = [torch.where(x == x, x, space.centre) for x in more]
+            together = torch.cat([by_time(x) for x in (samples, *more)], -1)
+            samples = together.permute(2, 0, 1)
+        return space.project_(samples, last_action)
 
     def _returns(self, rollout: Returns, state: Tensor, actions: Tensor) -> Tensor:
         """The return of each sequence [N, H, m], -inf for each that is not finite, [N].
@@ -192,15 +238,46 @@ class Planner(ABC):
             raise PlanningError("there is no finite return for any action sequence")
         return returns
 
-    def _uniform(self, *shape: int) -> Tensor:
-        return torch.rand(*shape, generator=self._generator)
+    def _uniform(self, samples: int, steps: int, size: int) -> Tensor:
+        """From [0, 1), [N, H, m]; a view of memory in the order [H, m, N]."""
+        return torch.rand(steps, size, samples, generator=self._generator).permute(2, 0, 1)
 
-    def _normal(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=self._generator)
+    def _normal(self, samples: int, steps: int, size: int) -> Tensor:
+        """Standard normal, [N, H, m]; a view of memory in the order [H, m, N]."""
+        return torch.randn(steps, size, samples, generator=self._generator).permute(2, 0, 1)
+
+
+def by_time(actions: Tensor) -> Tensor:
+    """[N, H, m] as [H, m, N], which is the order of memory that is fastest."""
+    return actions.permute(1, 2, 0)
+
+
+def held(blocks: Tensor, hold: int, horizon: int) -> Tensor:
+    """Each of [N, blocks, m] for `hold` control periods, [N, H, m]."""
+    if hold == 1:
+        return blocks
+    return by_time(blocks).repeat_interleave(hold, dim=0)[:horizon].permute(2, 0, 1)
+
+
+def filtered(matrix: Tensor, noise: Tensor) -> Tensor:
+    """Each action's noise [N, H, m] times a matrix [H, H]."""
+    steps = by_time(noise)
+    return (matrix @ steps.reshape(len(steps), -1)).view(steps.shape).permute(2, 0, 1)
 
 
 def best(actions: Tensor, returns: Tensor, count: int) -> Tensor:
     """The elites: up to `count` of the sequences [N, H, m], those of the highest returns [N], best
-    first; none whose return is -inf."""
+    first; none whose return is -inf. A view of memory in the order [H, m, count]."""
     values, index = returns.topk(min(count, len(returns)))
-    return actions[index[: int((values > -math.inf).sum())]]
+    if float(values[-1]) == -math.inf:
+        index = index[values > -math.inf]
+    return by_time(actions).index_select(2, index).permute(2, 0, 1)
+
+
+def towards(
+    elite: Tensor, mean: Tensor, std: Tensor, momentum: float, floor: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, [H, m] each, moved to those of the elites [K, H, m], the
+    deviation at least `floor` [m]."""
+    new_std, new_mean = torch.std_mean(elite, 0, correction=0)
+    return new_mean.lerp(mean, momentum), new_std.lerp(std, momentum).maximum(floor)

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mbrl_node.planning.planner import ActionSpace, Planner, PlannerConfig, Returns
+from mbrl_node.planning.planner import ActionSpace, Planner, PlannerConfig, Returns, held
 
 
 class RandomShootingConfig(PlannerConfig):
@@ -37,10 +37,11 @@ class RandomShooting(Planner):
         last_action: Tensor | None = None,
         proposals: Tensor | None = None,
     ) -> Tensor:
-        space = self.space.to(state.device)
-        hold = self._config.action_hold
-        drawn = self._uniform(self._config.samples, -(-self.horizon // hold), len(space.low))
-        drawn = drawn.repeat_interleave(hold, dim=1)[:, : self.horizon].to(state.device)
-        actions = space.low + drawn * (space.high - space.low)
-        actions = self._candidates(space, actions, last_action, proposals)
-        return actions[torch.argmax(self._returns(rollout, state, actions))]
+        space, hold = self.space.to(state.device), self._config.action_hold
+        for samples, _ in self._iterations():
+            drawn = self._uniform(samples, -(-self.horizon // hold), len(space.low))
+            drawn = held(drawn, hold, self.horizon).to(state.device)
+            actions = space.low + drawn * (space.high - space.low)
+            actions = self._candidates(space, actions, last_action, proposals)
+            plan = actions[torch.argmax(self._returns(rollout, state, actions))]
+        return plan

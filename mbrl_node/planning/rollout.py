@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from mbrl_node.models import WorldModel
+from mbrl_node.planning.engine import EngineName, Precision, choose
+from mbrl_node.planning.native import NativePropagation, NativeTask
+from mbrl_node.planning.propagation import Draws, Propagation, draw
 from mbrl_node.spec.task import Task
 from mbrl_node.spec.terms import RewardFunction
 
@@ -23,7 +26,7 @@ class RolloutConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    propagation: Literal["tsinf", "ts1", "expectation", "moment_matching"] = Field(
+    propagation: Propagation = Field(
         "tsinf",
         description="tsinf: a particle stays with its member; ts1: it changes member at each step; "
         "moment_matching: redrawn at each step from the particles' Gaussian; expectation: one "
@@ -46,6 +49,14 @@ class RolloutConfig(BaseModel):
     proposals: int = Field(
         0, ge=0, description="action sequences of a learned policy that compete, if there is one"
     )
+    precision: Precision = Field(
+        "auto",
+        description="of the hidden layers: fp32, bf16, or auto: bf16 where it is faster here and "
+        "predicts the same",
+    )
+    engine: EngineName = Field(
+        "auto", description="auto: the compiled rollout where it can be used; torch: the reference"
+    )
 
 
 class Rollout:
@@ -58,6 +69,9 @@ class Rollout:
             that of the world's policy, if the configuration says so (LOOP, arXiv 2008.10066; but
             the rewards within the horizon are not discounted here).
         seed: of the random numbers of particles and proposals.
+
+    Attributes:
+        engine: what carries the particles, and why, in words.
     """
 
     def __init__(
@@ -69,13 +83,21 @@ class Rollout:
         seed: int = 0,
     ) -> None:
         self.model = world.dynamics.elite()
-        self._config = config or RolloutConfig()
+        self._config = config = config or RolloutConfig()
         self._task, self.policy = world.completed(task), world.policy
         self._reward = given_reward(self._task)
-        if value is None and self.policy is not None and self._config.terminal_value:
+        if value is None and self.policy is not None and config.terminal_value:
             value = self.policy.value
         self._value = value
         self._generator = torch.Generator().manual_seed(seed)
+        self._propagation, self.engine = choose(
+            self.model, config.propagation, config.precision, config.engine
+        )
+        self._drawn: dict[int, Draws] = {}  # where there is nothing to draw, it is always the same
+        # What the library adds up itself; None: the states are needed here.
+        self._tables: NativeTask | None = None
+        if isinstance(self._propagation, NativePropagation) and not config.disagreement:
+            self._tables = NativeTask.of(self._task) if value is None else None
 
     @property
     def device(self) -> torch.device:
@@ -98,100 +120,57 @@ class Rollout:
 
         Args:
             state: the model state to start from, [x].
-            actions: [N, H, m].
+            actions: [N, H, m]; fastest where a transpose of memory [H, m, N].
 
         Raises:
             PlanningError: not one of the returns is finite.
         """
         result = self._risk(self.particle_returns(state, actions))
-        finite = torch.isfinite(result)
-        if not finite.any():
+        result = result.nan_to_num(-math.inf, -math.inf, -math.inf)
+        if float(result.max()) == -math.inf:
             raise PlanningError("the model predicts no finite return for any action sequence")
-        return torch.where(finite, result, -torch.inf)
+        return result
 
     @torch.no_grad()
     def particle_returns(self, state: Tensor, actions: Tensor) -> Tensor:
         """The return of each particle of each action sequence, [P, N]."""
-        samples = len(actions)
-        states, by_time = self._states(state, actions)
+        draws = self._draw(actions.shape[1])
+        if self._tables is not None and isinstance(self._propagation, NativePropagation):
+            return self._propagation.returns(state, actions, draws, self._tables)
+        states = self._propagation.states(state, actions, draws)
         before, after = states[:-1], states[1:]
-        cost = None
-        if self._config.disagreement:
-            cost = self._config.disagreement * self._spread(after, samples)
+        by_time = actions.transpose(0, 1)[:, None].expand(*after.shape[:3], -1)
+        cost = (
+            self._config.disagreement * self._spread(after) if self._config.disagreement else None
+        )
         total, lives = sum_of_rewards(self._task, before, by_time, after, cost)
         if self._value is not None:
             value = self._value(after[-1])
             total = total + (value if lives is None else torch.where(lives, value, 0.0))
-        return self._by_particle(total, samples)
+        return total
 
-    def _states(self, state: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """States [H + 1, E, C N, n] and actions [H, E, C N, m]: C particles a member and sequence,
-        or [H + 1, 1, N, n] where there is one particle."""
-        (samples, horizon, _), members = actions.shape, self.model.members
-        mean = self._config.propagation == "expectation"
-        copies = 1 if mean else -(-(self._config.particles or members) // members)
-        by_time = actions.transpose(0, 1).repeat(1, copies, 1)[:, None]
-        by_time = by_time.expand(-1, 1 if mean else members, -1, -1)
-        now = state.expand(members, copies * samples, -1)
-        n = self.model.state_dim
-        states = state.new_empty(horizon + 1, 1 if mean else members, copies * samples, n)
-        states[0] = state[:n]
-        for t in range(horizon):
-            now = self._step(now, by_time[t].expand(members, -1, -1), samples)
-            states[t + 1] = now[: len(states[t]), :, :n]
-        return states, by_time
+    def _draw(self, horizon: int) -> Draws:
+        config, model = self._config, self.model
+        if horizon in self._drawn:
+            return self._drawn[horizon]
+        expectation = config.propagation == "expectation"
+        particles = model.members if expectation else config.particles or model.members
+        drawn = draw(
+            model, config.propagation, horizon, particles, config.aleatoric, self._generator
+        )
+        if not drawn.random:
+            self._drawn[horizon] = drawn
+        return drawn
 
-    def _step(self, now: Tensor, action: Tensor, samples: int) -> Tensor:
-        propagation = self._config.propagation
-        if propagation == "ts1":
-            # Each sequence's particles are dealt out to the members anew, and come back to their
-            # places, so that a place is one particle all the time.
-            shape = (now.shape[0] * now.shape[1] // samples, samples)
-            order = torch.rand(shape, generator=self._generator).argsort(0).to(now.device)
-            dealt = self._next(_reordered(now, order), action)
-            return _reordered(dealt, order.argsort(0))
-        now = self._next(now, action)
-        if propagation == "expectation":
-            return now.mean(0, keepdim=True).expand_as(now)
-        if propagation == "moment_matching":
-            return self._redrawn(now, samples)
-        return now
-
-    def _next(self, now: Tensor, action: Tensor) -> Tensor:
-        config = self._config
-        noisy = config.aleatoric and config.propagation != "expectation"
-        if noisy and self.model.net.probabilistic:
-            return self.model.sample(now, action, self._generator)
-        return self.model.predict(now, action)
-
-    def _redrawn(self, now: Tensor, samples: int) -> Tensor:
-        """Each sequence's particles drawn from the Gaussian that has their mean and variance, and
-        scaled to have just those: of few particles the variance would otherwise die out in some
-        steps, and the mean walk away."""
-        particles = now.reshape(-1, samples, now.shape[-1])
-        if len(particles) == 1:
-            return now
-        noise = torch.randn(particles.shape, generator=self._generator)
-        noise = ((noise - noise.mean(0)) / noise.std(0)).to(now.device)
-        return (particles.mean(0) + particles.std(0) * noise).view(now.shape)
-
-    def _by_particle(self, values: Tensor, samples: int) -> Tensor:
-        """[..., E, C N] -> [..., P, N]; particle p is of member p mod E."""
-        lead, members = values.shape[:-2], values.shape[-2]
-        split = values.reshape(*lead, members, -1, samples).transpose(-3, -2)
-        return split.reshape(*lead, -1, samples)[..., : self._config.particles or None, :]
-
-    def _spread(self, states: Tensor, samples: int) -> Tensor:
-        """How far apart the particles of a sequence are, [H, 1, C N]."""
-        columns = self._by_particle(states.movedim(-1, 0), samples)  # [n, H, P, N]
-        if columns.shape[-2] == 1:
-            return torch.zeros((), device=states.device)
+    def _spread(self, states: Tensor) -> Tensor:
+        """How far apart the particles [H, P, N, n] of a sequence are, [H, 1, N]."""
+        if states.shape[1] == 1:
+            return states.new_zeros(())
         # Of a quaternion the four numbers are compared: its spread is about half a rotation's.
         scale = states.new_ones(states.shape[-1])
         if not self.model.geometry.difference_dim < self.model.state_dim:
             scale = self.model.delta_std
-        spread = (columns.std(-2) / scale[:, None, None]).mean(0)
-        return spread.repeat(1, states.shape[-2] // samples)[:, None]
+        return (states.std(1, keepdim=True) / scale).mean(-1)
 
     def _risk(self, total: Tensor) -> Tensor:
         """What the returns [P, N] of a sequence's particles count, [N]."""
@@ -202,9 +181,22 @@ class Rollout:
             worst = max(1, round(config.tail * particles))
             # NaN sorts last, where it would go unseen: 0 times the sum brings it back.
             result = total.sort(0).values[:worst].mean(0) + 0.0 * total.sum(0)
-        else:
-            result = total.mean(0)
-        return result - config.deviation * total.std(0) if config.deviation else result
+            return result - config.deviation * total.std(0) if config.deviation else result
+        if not config.deviation:
+            return total.mean(0)
+        std, mean = torch.std_mean(total, 0)
+        return mean - config.deviation * std
+
+    def profile(self, state: Tensor, actions: Tensor) -> dict[str, float]:
+        """The part of `returns` that each phase takes in the library; they add up to 1.
+
+        Raises:
+            ValueError: no library adds up the returns of this rollout.
+        """
+        if self._tables is None or not isinstance(self._propagation, NativePropagation):
+            raise ValueError(f"there is no profile of {self.engine}")
+        draws = self._draw(actions.shape[1])
+        return self._propagation.profile(state, actions, draws, self._tables)
 
     @torch.no_grad()
     def proposals(self, state: Tensor, horizon: int) -> Tensor | None:
@@ -286,9 +278,3 @@ def sum_of_rewards(
     # Not a product: what a model makes of an ended episode may be infinite.
     rewards = torch.cat((rewards[:1], torch.where(lives[:-1], rewards[1:], 0.0)))
     return rewards.sum(0), lives[-1]
-
-
-def _reordered(now: Tensor, order: Tensor) -> Tensor:
-    """Each sequence's particles [E, C N, x] put in another order, [E C, N]."""
-    particles = now.reshape(*order.shape, now.shape[-1])
-    return particles.gather(0, order[..., None].expand_as(particles)).view(now.shape)

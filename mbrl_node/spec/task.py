@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from mbrl_node.spec.robot import RobotSpec
 from mbrl_node.spec.terms import (
     ConstraintFunction,
+    RangeTermination,
     RewardFunction,
     TerminationFunction,
+    TermReward,
     constraint_function,
-    reward_function,
-    termination_function,
 )
 
 
@@ -27,4 +27,4 @@ class Task:
     @classmethod
     def of(cls, spec: RobotSpec) -> Task:
         """As the robot's file says."""
-        return cls(reward_function(spec), termination_function(spec), constraint_function(spec))
+        return cls(TermReward(spec), RangeTermination(spec), constraint_function(spec))

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mbrl_node.spec.parts import TERM_GROUP, Term
+from mbrl_node.spec.parts import TERM_GROUP, RewardTerm, Term
 from mbrl_node.spec.plugins import find
 from mbrl_node.spec.robot import RobotSpec
 
@@ -48,75 +49,123 @@ TERMS: Mapping[str, Callable[[Tensor, float], Tensor]] = {  # (value - target, l
 _PERIODIC = ("cos", "sin")
 
 
-def reward_function(spec: RobotSpec) -> RewardFunction:
-    """The spec's reward: (state [..., n], action [..., m], next_state [..., n]) -> [...].
+@dataclass(frozen=True)
+class WeightedTerm:
+    """weight * term(value - target, limit) of one column of the state or the action."""
+
+    name: str
+    column: int
+    of_action: bool
+    angle: bool
+    weight: float
+    target: float
+    limit: float
+    value: Callable[[Tensor], Tensor]
+
+
+class TermReward:
+    """A spec's reward: (state [..., n], action [..., m], next_state [..., n]) -> [...].
 
     The sum of weight * term of the state reached and the action that led there; the state before
     does not count. The result has the leading shape of next_state, to which action's must
     broadcast; NaN where next_state is not finite.
     """
-    terms = [
-        (_column(spec, term), _term(spec, term), term.weight, term.of in spec.action_names)
-        for term in spec.reward_terms
-    ]
 
-    def reward(state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
+    def __init__(self, spec: RobotSpec) -> None:
+        self.terms = tuple(_weighted(spec, term) for term in spec.reward_terms)
+
+    def __call__(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         total = _zero_or_nan(next_state)
-        for column, term, weight, of_action in terms:
-            value = (action if of_action else next_state)[..., column]
-            total = total.add_(term(value), alpha=weight)
+        for term in self.terms:
+            value = (action if term.of_action else next_state)[..., term.column]
+            total = total.add_(term.value(value), alpha=term.weight)
         return total
 
-    return reward
+
+@dataclass(frozen=True)
+class Range:
+    """Where a state field may be; an angle is wrapped."""
+
+    column: int
+    angle: bool
+    low: float
+    high: float
 
 
-def termination_function(spec: RobotSpec) -> TerminationFunction:
-    """Does a state end the episode? (state [..., state_dim]) -> bool [...].
+class RangeTermination:
+    """Does a state end the episode? (state [..., n]) -> bool [...].
 
     True where a field is outside its range, and where a state is not finite.
     """
-    names, angles = spec.state_names, spec.angle_mask
-    ranges = []
-    for allowed in spec.termination:
-        column = names.index(allowed.of)
-        low = -math.inf if allowed.min is None else allowed.min
-        high = math.inf if allowed.max is None else allowed.max
-        ranges.append((column, bool(angles[column]), low, high))
 
-    def terminated(state: Tensor) -> Tensor:
+    def __init__(self, spec: RobotSpec) -> None:
+        columns = [spec.state_names.index(allowed.of) for allowed in spec.termination]
+        self.ranges = tuple(
+            Range(
+                column,
+                bool(spec.angle_mask[column]),
+                -math.inf if allowed.min is None else allowed.min,
+                math.inf if allowed.max is None else allowed.max,
+            )
+            for column, allowed in zip(columns, spec.termination, strict=True)
+        )
+
+    def __call__(self, state: Tensor) -> Tensor:
         result = _zero_or_nan(state) != 0.0
-        for column, is_angle, low, high in ranges:
-            value = wrap(state[..., column]) if is_angle else state[..., column]
-            result |= (value < low) | (value > high)
+        for allowed in self.ranges:
+            value = state[..., allowed.column]
+            value = wrap(value) if allowed.angle else value
+            result |= (value < allowed.low) | (value > allowed.high)
         return result
 
-    return terminated
+
+@dataclass(frozen=True)
+class Barrier:
+    """Costs weight * max(0, (limit - value) * scale + 1)^2; the sign of scale points inwards."""
+
+    column: int
+    angle: bool
+    limit: float
+    scale: float
+    weight: float
 
 
-def constraint_function(spec: RobotSpec) -> ConstraintFunction | None:
+class BarrierConstraint:
     """What it costs a plan to be near or beyond a limit: (state [..., n]) -> [...].
 
     The sum of weight * max(0, (margin - d) / margin)^2 over all limits, d being the distance to the
     limit, negative beyond it: a relaxed barrier, finite everywhere, so that a robot that is beyond
-    finds its way back. None for a spec without constraints.
+    finds its way back.
     """
-    names, angles = spec.state_names, spec.angle_mask
-    limits = [
-        (names.index(c.of), bool(angles[names.index(c.of)]), limit, inward / c.margin, c.weight)
-        for c in spec.constraints
-        for limit, inward in ((c.min, 1.0), (c.max, -1.0))
-        if limit is not None
-    ]
 
-    def cost(state: Tensor) -> Tensor:
+    def __init__(self, spec: RobotSpec) -> None:
+        names, angles = spec.state_names, spec.angle_mask
+        self.barriers = tuple(
+            Barrier(
+                names.index(c.of),
+                bool(angles[names.index(c.of)]),
+                limit,
+                inward / c.margin,
+                c.weight,
+            )
+            for c in spec.constraints
+            for limit, inward in ((c.min, 1.0), (c.max, -1.0))
+            if limit is not None
+        )
+
+    def __call__(self, state: Tensor) -> Tensor:
         total = _zero_or_nan(state)
-        for column, is_angle, limit, scale, weight in limits:
-            value = wrap(state[..., column]) if is_angle else state[..., column]
-            nearness = ((limit - value) * scale + 1.0).relu()
-            total = total.add_(nearness.square(), alpha=weight)
+        for it in self.barriers:
+            value = state[..., it.column]
+            value = wrap(value) if it.angle else value
+            nearness = ((it.limit - value) * it.scale + 1.0).relu()
+            total = total.add_(nearness.square(), alpha=it.weight)
         return total
 
-    return cost if limits else None
+
+def constraint_function(spec: RobotSpec) -> BarrierConstraint | None:
+    """The spec's constraints; None where it has none."""
+    return BarrierConstraint(spec) if spec.constraints else None
 
 
 def goal_function(spec: RobotSpec) -> GoalFunction:
@@ -156,12 +205,28 @@ def _column(spec: RobotSpec, term: Term) -> int:
     return names.index(term.of)
 
 
+def _weighted(spec: RobotSpec, term: RewardTerm) -> WeightedTerm:
+    return WeightedTerm(
+        term.term,
+        _column(spec, term),
+        term.of in spec.action_names,
+        _is_angle(spec, term),
+        term.weight,
+        term.target,
+        term.limit or 0.0,
+        _term(spec, term),
+    )
+
+
+def _is_angle(spec: RobotSpec, term: Term) -> bool:
+    return any(field.name == term.of and field.angle for field in spec.state_fields)
+
+
 def _term(spec: RobotSpec, term: Term) -> Callable[[Tensor], Tensor]:
     """The term with its target and limit filled in; no operation is done that changes nothing."""
     function = find(TERM_GROUP, term.term, TERMS)
     target, limit = term.target, term.limit or 0.0
-    is_angle = any(field.name == term.of and field.angle for field in spec.state_fields)
-    if is_angle and term.term not in _PERIODIC:
+    if _is_angle(spec, term) and term.term not in _PERIODIC:
         return lambda value: function(wrap(value - target), limit)
     if target != 0.0:
         return lambda value: function(value - target, limit)

@@ -183,7 +183,8 @@ def test_samples_have_the_mean_and_the_spread_that_the_distribution_says(history
     state = torch.randn(model.model_state_dim).expand(2, 20000, -1)
     action = torch.ones(2, 20000, 1)
     mean, std = model.distribution(state[:, :1], action[:, :1])
-    drawn = model.sample(state, action, torch.Generator().manual_seed(0))
+    noise = torch.randn(2, 20000, 4, generator=torch.Generator().manual_seed(0))
+    drawn = model.sample(state, action, noise)
     change = drawn[..., :4] - state[..., :4]
     torch.testing.assert_close(change.mean(1), mean[:, 0], atol=0.06, rtol=0.02)
     torch.testing.assert_close(change.std(1), std[:, 0], atol=1e-3, rtol=0.03)

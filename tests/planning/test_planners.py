@@ -225,7 +225,7 @@ BASE = {
     "icem": dict(horizon=0.5, samples=20, iterations=4, min_noise=0.1),
     "mppi": dict(horizon=0.5, samples=200, iterations=1, temperature=0.5),
 }
-COMMON = [{"horizon": 0.3}, {"samples": 30}]
+COMMON = [{"horizon": 0.3}, {"samples": 30}, {"budget": 1.0}]
 CHANGES = {
     "random_shooting": [*COMMON, {"action_hold": 3}],
     "cem": [

@@ -78,10 +78,14 @@ class Clone:
 
 
 def copy_setup_files(root: Path) -> None:
-    for name in ("setup.bash", "pyproject.toml", "constraints.txt"):
+    for name in ("setup.bash", "pyproject.toml", "constraints.txt", "setup.py"):
         shutil.copy(REPOSITORY / name, root / name)
     shutil.copytree(
         REPOSITORY / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    native = "mbrl_node/planning/native"
+    shutil.copytree(
+        REPOSITORY / native, root / native, ignore=shutil.ignore_patterns("__pycache__", "*.so")
     )
     for folder in ("ros2_ws/src/mbrl_msgs/msg", "ros2_ws/src/mbrl", "launch", "config/robots"):
         (root / folder).mkdir(parents=True)

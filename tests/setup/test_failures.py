@@ -115,6 +115,13 @@ def test_pip_fails(clone: Any, pip_says: str, error_says: str, advice_says: str)
     assert clone.source().returncode == 0  # and the next one goes on
 
 
+def test_the_rollout_in_cpp_cannot_be_built(clone: Any) -> None:
+    result = clone.source(STUB_COMPILES="no")
+    assert result.returncode == 0  # torch does what it would do
+    warning = next(line for line in result.stderr.splitlines() if "warning" in line)
+    assert "the rollout in C++ was not built" in warning and "pip install -v" in warning
+
+
 def test_the_real_pip_without_an_index(clone: Any, real_environment: dict[str, str]) -> None:
     python = Path(sys.base_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}")
     if sys.version_info[:2] != (3, 11) or not python.exists():

@@ -11,7 +11,7 @@ import pytest
 from mbrl_node.models import ModelConfig, WorldModel
 from mbrl_node.spec import PluginError, RobotSpec, SpecError, load_spec
 from mbrl_node.spec.plugins import find, plugins
-from mbrl_node.spec.terms import reward_function
+from mbrl_node.spec.terms import TermReward
 
 TERMS = "[mbrl.reward_terms]\ncube = extra_terms:cube\n"
 MODULE = {"extra_terms.py": "def cube(value, limit):\n    return value**3\n"}
@@ -116,7 +116,7 @@ def test_a_term_that_cannot_be_imported_is_an_error_when_the_reward_is_made(dist
     terms = [{"term": "cube", "of": "x", "weight": 1.0}]
     spec = load_spec("cartpole").with_overrides(reward=terms)
     with pytest.raises(PluginError, match="No module named 'extra_terms'"):
-        reward_function(spec)
+        TermReward(spec)
 
 
 def test_an_unknown_kind_of_model_is_answered_with_the_known_ones() -> None:

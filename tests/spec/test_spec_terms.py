@@ -16,12 +16,12 @@ from mbrl_node.spec.parts import BUILT_IN_TERMS
 from mbrl_node.spec.task import Task
 from mbrl_node.spec.terms import (
     TERMS,
+    RangeTermination,
     constraint_function,
     goal_function,
-    termination_function,
     wrap,
 )
-from mbrl_node.spec.terms import reward_function as reward_of_step
+from mbrl_node.spec.terms import TermReward as reward_of_step
 
 SPEC = load_spec("cartpole")
 NAN, INF = math.nan, math.inf
@@ -130,7 +130,7 @@ def test_a_state_that_is_not_finite_is_never_hidden(column: int, value: float) -
     state = torch.zeros(3, 4)
     state[1, column] = value
     assert reward_function(SPEC)(state, torch.zeros(3, 1)).isnan().tolist() == [False, True, False]
-    assert termination_function(SPEC)(state).tolist() == [False, True, False]
+    assert RangeTermination(SPEC)(state).tolist() == [False, True, False]
     assert not goal_function(SPEC)(state[1].double().numpy())
     assert goal_function(SPEC)(state[0].double().numpy())
 
@@ -164,27 +164,27 @@ def test_the_reward_can_be_differentiated() -> None:
 def test_an_episode_ends_outside_the_range_and_not_on_its_edge() -> None:
     x = torch.tensor([-5.1, -5.0, 0.0, 5.0, 5.1])
     state = torch.stack([x, *[torch.zeros(5)] * 3], dim=-1)
-    assert termination_function(SPEC)(state).tolist() == [True, False, False, False, True]
-    assert termination_function(SPEC)(state[0]).item() is True
+    assert RangeTermination(SPEC)(state).tolist() == [True, False, False, False, True]
+    assert RangeTermination(SPEC)(state[0]).item() is True
 
 
 def test_a_range_may_be_open_on_one_side() -> None:
     spec = SPEC.with_overrides(termination=[{"of": "x", "max": 1.0}, {"of": "x_dot", "min": -1.0}])
     state = torch.tensor([[2.0, 0, 0, 0], [-9.0, 0, 9.0, 0], [0, 0, -2.0, 0]])
-    assert termination_function(spec)(state).tolist() == [True, False, True]
+    assert RangeTermination(spec)(state).tolist() == [True, False, True]
 
 
 def test_an_angle_is_wrapped_before_its_range_is_checked() -> None:
     spec = SPEC.with_overrides(termination=[{"of": "theta", "min": -0.5, "max": 0.5}])
     theta = torch.tensor([0.0, 2.0 * math.pi, 1.0, -2.0 * math.pi - 1.0])
     state = torch.stack([torch.zeros(4), theta, torch.zeros(4), torch.zeros(4)], dim=-1)
-    assert termination_function(spec)(state).tolist() == [False, False, True, True]
+    assert RangeTermination(spec)(state).tolist() == [False, False, True, True]
 
 
 def test_without_ranges_only_a_broken_state_ends_an_episode() -> None:
     spec = SPEC.with_overrides(termination=[])
     state = torch.tensor([[1e6, 0, 0, 0], [NAN, 0, 0, 0]])
-    assert termination_function(spec)(state).tolist() == [False, True]
+    assert RangeTermination(spec)(state).tolist() == [False, True]
 
 
 def cost_of(states: list[list[float]], *constraints: dict[str, Any]) -> list[float]:

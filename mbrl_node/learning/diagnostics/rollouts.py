@@ -107,9 +107,10 @@ def roll(run: Run, version: Version, rows: range, wanted: int, seed: int = 0) ->
         members.append(model.difference(truth.expand_as(exact[..., :n]), exact[..., :n]))
         stays.append(model.difference(truth, data.state[:, 0, :n]))
         if draws:
-            noisy = model.sample(
-                noisy, action.repeat(copies, 1).expand(model.members, -1, -1), generator
-            )
+            actions = action.repeat(copies, 1).expand(model.members, -1, -1)
+            shape = (*actions.shape[:2], model.geometry.difference_dim)
+            noise = torch.randn(shape, generator=generator).to(noisy.device)
+            noisy = model.sample(noisy, actions, noise)
             there = noisy[..., :n].reshape(-1, len(begin), n)
             particles.append(model.difference(truth.expand_as(there), there))
     return Rollouts(

@@ -9,6 +9,7 @@ setup(
     name="mbrl",
     version="0.1.0",
     packages=find_packages(include=["mbrl_node", "mbrl_node.*", "sim", "sim.*"]),
+    package_data={"mbrl_node": ["planning/native/*.so"]},  # built by pip, see pyproject.toml
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/mbrl"]),
         ("share/mbrl", ["package.xml"]),

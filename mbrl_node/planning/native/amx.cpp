@@ -1,0 +1,2 @@
+#define USE_AMX
+#include "rollout.h"

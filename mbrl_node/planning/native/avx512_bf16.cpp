@@ -1,0 +1,2 @@
+#define USE_BF16
+#include "rollout.h"
