@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 Row = dict[str, Any]
+
+WIDTH = 180  # characters at least: where a terminal is narrower, lines wrap, and nothing is cut
 
 
 def progress(text: str) -> None:
@@ -41,17 +44,24 @@ def machine() -> Row:
 
 
 def report(title: str, results: Sequence[Row], summary: Row, as_json: bool) -> None:
-    """Prints the results; what is not a number becomes null in JSON and a dash in the table."""
+    """Prints the results; what is not a number becomes null in JSON and a dash in the table.
+
+    Rows that follow each other and have the same columns make one table.
+    """
     if as_json:
         print(json.dumps(_clean({"machine": machine(), "results": results, "summary": summary})))
         return
     console = Console()
-    table = Table(title=title, caption=", ".join(f"{k}: {v}" for k, v in machine().items()))
-    for column in results[0] if results else ():
-        table.add_column(column, justify="right")
-    for row in results:
-        table.add_row(*map(_cell, row.values()))
-    console.print(table)
+    console.width = max(console.width, WIDTH)
+    for columns, rows in groupby(results, key=tuple):
+        table = Table(title=title)
+        for column in columns:
+            table.add_column(column.replace("_", " "), justify="right")
+        for row in rows:
+            table.add_row(*map(_cell, row.values()))
+        console.print(table)
+        title = ""
+    console.print(", ".join(f"{k}: {v}" for k, v in machine().items()))
     for key, value in summary.items():
         console.print(f"{key}: {_cell(value)}")
 
@@ -66,4 +76,6 @@ def _clean(value: Any) -> Any:
 
 def _cell(value: Any) -> str:
     value = _clean(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k}: {_cell(v)}" for k, v in value.items()) + "}"
     return "–" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)

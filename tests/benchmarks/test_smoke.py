@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["learning", "gym_tasks"])
+@pytest.mark.parametrize("name", ["learning", "gym_tasks", "plan"])
 def test_a_quick_benchmark_prints_one_json_object(name):
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--json"],
@@ -33,3 +33,20 @@ def test_side_by_side_says_how_mbrl_lib_is_installed_where_it_is_not(tmp_path):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1 and "-r benchmarks/mbrl_lib.txt" in done.stderr
+
+
+def test_plans_are_timed_without_their_peers_and_it_says_how_those_are_installed():
+    code = (
+        "import sys; from pathlib import Path; from benchmarks import mbrl_lib, plan;"
+        "sys.modules |= {'pytorch_mppi': None, 'pytorch_icem': None};"
+        "mbrl_lib._PACKAGES = Path('nowhere'); sys.argv = ['x', '--quick', '--json']; plan.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert "plan" not in {row["what"] for row in found["results"]}
+    assert set(found["summary"]["speedup"]["fp32"].values()) == {None}
+    for install in ('-e ".[bench]"', "-r benchmarks/mbrl_lib.txt"):
+        assert install in done.stderr
