@@ -19,6 +19,7 @@ from mbrl_node.planning import (
     PLANNERS,
     ActionSpace,
     CEMConfig,
+    GraphedPlanner,
     ICEMConfig,
     MPPIConfig,
     Planner,
@@ -90,7 +91,9 @@ class Agent:
     ) -> None:
         self.system, self._task = system, task
         self.config = config = config or AgentConfig()
-        self._planner = config.make_planner(ActionSpace.of(system), system.dt, seed)
+        space = ActionSpace.of(system).to(torch.device(device))
+        planner = config.make_planner(space, system.dt, seed)
+        self._planner = GraphedPlanner(planner) if device == "cuda" else planner
         self.learner = Learner(
             system,
             task,

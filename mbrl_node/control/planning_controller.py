@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from mbrl_node.control.controller import Array, Controller, Observation
-from mbrl_node.planning import Planner, PlanningError, Rollout
+from mbrl_node.planning import Effort, Planner, PlanningError, Rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class TimedPlan:
     plan_time: float  # s it took
     states: Array | None = None  # [H + 1, n], predicted; None: nobody asked
     predicted_return: float = math.nan
+    effort: Effort | None = None  # what it looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,8 @@ class PlanningController(Controller):
         proposals = rollout.proposals(start, self._planner.horizon)
         plan = self._planner.plan(rollout, start, sent, proposals)
         values = plan.cpu().numpy().astype(np.float64)
-        return TimedPlan(at, values, version, time.perf_counter() - begin), rollout, start
+        took = time.perf_counter() - begin
+        return TimedPlan(at, values, version, took, effort=self._planner.used), rollout, start
 
     def _show(self, plan: TimedPlan, rollout: Rollout, start: torch.Tensor) -> None:
         if self._wants_states():

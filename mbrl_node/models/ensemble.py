@@ -53,6 +53,13 @@ class Ensemble(nn.Module):
             self.max_log_variance = nn.Parameter(torch.full((outputs,), 0.5))
             self.min_log_variance = nn.Parameter(torch.full((outputs,), -10.0))
 
+    def round_hidden(self) -> None:
+        """Keeps all layers but the first in bf16: half the memory, and fast products on a GPU. The
+        inputs are still looked at in full, and the outputs come in fp32."""
+        for parameters in (self.weights, self.biases):
+            for k in range(1, len(parameters)):
+                parameters[k] = nn.Parameter(parameters[k].detach().bfloat16(), False)
+
     def select(self, members: Tensor) -> None:
         """Keeps only these members, by index [K]."""
         for parameters in (self.weights, self.biases):
@@ -62,8 +69,8 @@ class Ensemble(nn.Module):
 
     def _features(self, x: Tensor) -> Tensor:
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            x = self._activation(torch.baddbmm(bias, x, weight))
-        return x
+            x = self._activation(torch.baddbmm(bias, x.to(weight.dtype), weight))
+        return x.to(self.weights[-1].dtype)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance, each [E, B, outputs], for inputs [E, B, inputs].
@@ -79,7 +86,7 @@ class Ensemble(nn.Module):
     def _raw(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance before it is bounded."""
         out = torch.baddbmm(self.biases[-1], self._features(x), self.weights[-1])
-        mean, raw = out.split(self.outputs, dim=-1)
+        mean, raw = out.float().split(self.outputs, dim=-1)
         return mean, raw
 
     @staticmethod
@@ -91,9 +98,10 @@ class Ensemble(nn.Module):
         """Only the mean, [E, B, outputs]: what most rollouts need, at half the last layer's
         cost."""
         weight, bias = self.weights[-1], self.biases[-1]
-        return torch.baddbmm(
+        mean = torch.baddbmm(
             bias[..., : self.outputs], self._features(x), weight[..., : self.outputs]
         )
+        return mean.float()
 
     def loss(self, x: Tensor, target: Tensor, beta: float = 0.0) -> Tensor:
         """What training minimises, of each member and row, [E, B]; see also `bound_loss`.

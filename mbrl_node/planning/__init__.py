@@ -1,6 +1,8 @@
 """Planning with a learned model: the rollout and the planners that use it."""
 
+from mbrl_node.planning.budget import Effort
 from mbrl_node.planning.cem import CEM, CEMConfig
+from mbrl_node.planning.graphed import GraphedPlanner
 from mbrl_node.planning.icem import ICEM, ICEMConfig
 from mbrl_node.planning.mppi import MPPI, MPPIConfig
 from mbrl_node.planning.parameters import (
@@ -21,6 +23,8 @@ __all__ = [
     "ActionSpace",
     "CEMConfig",
     "ControlLaw",
+    "Effort",
+    "GraphedPlanner",
     "ICEMConfig",
     "LinearFeedback",
     "MPPIConfig",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-SLOWER, FASTER = 0.5, 0.1  # how fast what is expected follows times that are longer, shorter
+SLOWER, FASTER = 0.5, 0.2  # how fast what is expected follows times that are longer, shorter
 RESERVE = 0.9  # part of the budget that is planned with; the rest is for what cannot be foreseen
 FEWEST = 8  # sequences an iteration
 

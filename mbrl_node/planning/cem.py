@@ -68,18 +68,19 @@ class CEM(Planner):
         last_action: Tensor | None = None,
         proposals: Tensor | None = None,
     ) -> Tensor:
-        config, space = self._config, self.space.to(state.device)
+        config, space = self._config, self.space
         hold, blocks = config.action_hold, -(-self.horizon // config.action_hold)
         floor = config.min_noise * space.half_range
-        mean = space.project(self._warm_start(space), last_action)
+        mean = space.project(self._warm_start(), last_action)
         std = (config.noise * space.half_range).expand_as(mean)
         extra = proposals
         for samples, _ in self._iterations():
             uniform = held(self._uniform(samples, blocks, len(space.low)), hold, self.horizon)
-            actions = truncated_normal(uniform.to(state.device), mean, std, space)
+            actions = truncated_normal(uniform, mean, std, space)
             actions, extra = self._candidates(space, actions, last_action, extra), None
             returns = self._returns(rollout, state, actions)
-            elite = best(actions, returns, max(1, round(config.elite_ratio * samples)))
+            count = max(1, round(config.elite_ratio * samples))
+            elite = best(actions, returns, count, fill=self.tops is not None)
             mean, std = towards(elite, mean, std, config.momentum, floor)
         self._mean = mean
         return mean

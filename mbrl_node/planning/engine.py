@@ -3,11 +3,12 @@ faster here."""
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 import math
 import time
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ def _choose(
     if engine == "torch":
         return plain, "torch, as configured"
     if model.device.type != "cpu":
-        return plain, f"torch on {model.device}"
+        return _on_gpu(model, propagation, precision)
     if not NativePropagation.fits(model):
         return plain, f"torch: {type(model).__name__} may predict in a way of its own"
     single, half = best_library("fp32"), best_library("bf16")
@@ -65,9 +66,25 @@ def _choose(
     )
     if faster < FASTER:
         return fp32(), f"{single}, fp32: bf16 is not faster for so small a network"
-    if not difference(model, half) <= TOLERANCE:
+    if not difference(model, made) <= TOLERANCE:
         return fp32(), f"{single}, fp32: in bf16 this model would predict something else"
     return made, f"{half}, bf16: {faster:.1f} times as fast as fp32 here"
+
+
+def _on_gpu(
+    model: DynamicsModel, propagation: Propagation, precision: Precision
+) -> tuple[TorchPropagation, str]:
+    plain = TorchPropagation(model, propagation)
+    where = f"torch on {model.device}"
+    fast = type(model) is DynamicsModel and torch.cuda.is_bf16_supported(False)
+    if precision == "fp32" or not fast:
+        return plain, f"{where}, fp32"
+    rounded = copy.deepcopy(model).requires_grad_(False)
+    rounded.net.round_hidden()
+    half = TorchPropagation(rounded, propagation)
+    if precision == "auto" and not difference(model, half) <= TOLERANCE:
+        return plain, f"{where}, fp32: in bf16 this model would predict something else"
+    return half, f"{where}, bf16"
 
 
 @functools.cache
@@ -98,21 +115,22 @@ def speed(
 
 
 @torch.no_grad()
-def difference(model: DynamicsModel, library: str) -> float:
-    """RMS difference of the change that a library and torch predict, in standard deviations of the
-    change, over states and actions such as the model was trained on."""
-    starts, samples = 8, 16
-    generator = torch.Generator().manual_seed(0)
+def difference(model: DynamicsModel, other: NativePropagation | TorchPropagation) -> float:
+    """RMS difference of the change that a propagation in bf16 and the model predict, in standard
+    deviations of the change, over states and actions such as the model was trained on."""
+    starts, samples, total = 8, 16, 0.0
+    generator = torch.Generator(model.device).manual_seed(0)
     draws = draw(model, "tsinf", 1, model.members, False, generator)
-    native, total = NativePropagation(model, library, "tsinf"), 0.0
     for _ in range(starts):
         state = typical_state(model, generator)
-        noise = torch.randn(samples, 1, model.action_dim, generator=generator)
+        shape = (samples, 1, model.action_dim)
+        noise = torch.randn(shape, generator=generator, device=model.device)
         columns = slice(-model.action_dim, None)
         actions = model.input_mean[columns] + model.input_std[columns] * noise
-        found = native.states(state, actions, draws)[1]  # [E, N, n]
+        found = other.states(state, actions, draws)[1]  # [E or 1, N, n]
         batch = state.expand(model.members, samples, -1)
         right = model.predict(batch, actions[:, 0].expand(model.members, -1, -1))
+        right = right.mean(0, keepdim=True) if len(found) == 1 else right
         error = model.difference(right[..., : model.state_dim], found) / model.delta_std
         total += float(error.square().mean()) / starts
     return math.sqrt(total)
@@ -121,11 +139,12 @@ def difference(model: DynamicsModel, library: str) -> float:
 def typical_state(model: DynamicsModel, generator: torch.Generator) -> Tensor:
     """A model state [x] from the range that the model was trained on, the past like the present."""
     linear, angles, quaternions = model.geometry.columns
-    state = torch.zeros(model.state_dim)
+    here: dict[str, Any] = {"generator": generator, "device": model.device}
+    state = torch.zeros(model.state_dim, device=model.device)
     width = len(linear)
-    noise = torch.randn(width, generator=generator)
+    noise = torch.randn(width, **here)
     state[linear] = model.input_mean[:width] + model.input_std[:width] * noise
-    state[angles] = math.pi * (2 * torch.rand(len(angles), generator=generator) - 1)
+    state[angles] = math.pi * (2 * torch.rand(len(angles), **here) - 1)
     for columns in quaternions:
-        state[columns] = torch.nn.functional.normalize(torch.randn(4, generator=generator), dim=0)
-    return model.model_state(state[None], torch.zeros(0, model.action_dim))
+        state[columns] = torch.nn.functional.normalize(torch.randn(4, **here), dim=0)
+    return model.model_state(state[None], state.new_zeros(0, model.action_dim))

@@ -66,11 +66,12 @@ class ICEM(Planner):
     """
 
     Config = ICEMConfig
+    remembers = ("_mean", "_elite")
 
     def __init__(self, config: ICEMConfig, space: ActionSpace, dt: float, seed: int = 0) -> None:
         super().__init__(config, space, dt, seed)
         self._config = config
-        self._colour = coloured_noise(self.horizon, config.colour)
+        self._colour = coloured_noise(self.horizon, config.colour).to(space.low)
 
     def reset(self) -> None:
         super().reset()
@@ -88,23 +89,24 @@ class ICEM(Planner):
         last_action: Tensor | None = None,
         proposals: Tensor | None = None,
     ) -> Tensor:
-        config, space = self._config, self.space.to(state.device)
+        config, space = self._config, self.space
         floor = config.min_noise * space.half_range
-        mean = space.project(self._warm_start(space), last_action)
+        mean = space.project(self._warm_start(), last_action)
         elite = self._elite
         std = (config.noise * space.half_range).expand_as(mean)
-        colour, extra, first = self._colour.to(state.device), proposals, 0
+        extra, first = proposals, 0
         for i, (samples, last) in enumerate(self._iterations()):
             first = first or samples
             elites = max(1, round(config.elite_ratio * first))
             # At least twice the elites, as in the paper, but not more than at first.
             count = min(first, round(max(first / config.decay**i, 2 * elites)))
-            white = self._normal(count, *mean.shape).to(state.device)
-            actions = torch.addcmul(mean, std, filtered(colour, white))
+            white = self._normal(count, *mean.shape)
+            actions = torch.addcmul(mean, std, filtered(self._colour, white))
             centre = mean[None] if last else None
             actions = self._candidates(space, actions, last_action, elite, extra, centre)
             extra = None
-            elite = best(actions, self._returns(rollout, state, actions), elites)
+            returns = self._returns(rollout, state, actions)
+            elite = best(actions, returns, elites, fill=self.tops is not None)
             mean, std = towards(elite, mean, std, config.momentum, floor)
             elite = elite[: round(config.keep_elites * elites)]
         self._mean, self._elite = mean, elite

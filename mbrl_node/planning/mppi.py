@@ -65,6 +65,7 @@ class MPPI(Planner):
     """
 
     Config = MPPIConfig
+    remembers = ("_mean", "_before")
 
     def __init__(self, config: MPPIConfig, space: ActionSpace, dt: float, seed: int = 0) -> None:
         super().__init__(config, space, dt, seed)
@@ -79,8 +80,9 @@ class MPPI(Planner):
             self._colour = total / total.square().sum(1).mean().sqrt()
         factor = covariance_factor(config.covariance, len(space.low))
         self._independent = not torch.tril(factor, -1).any()
-        self._spread = config.noise * space.half_range.cpu()[:, None] * factor
-        self._smoother = line_filter(self.horizon, config.smoothing)
+        self._colour = self._colour.to(space.low)
+        self._spread = config.noise * space.half_range[:, None] * factor.to(space.low)
+        self._smoother = line_filter(self.horizon, config.smoothing).to(space.low)
 
     def reset(self) -> None:
         super().reset()
@@ -100,33 +102,34 @@ class MPPI(Planner):
         last_action: Tensor | None = None,
         proposals: Tensor | None = None,
     ) -> Tensor:
-        config, space = self._config, self.space.to(state.device)
-        colour, spread = self._colour.to(state.device), self._spread.to(state.device)
-        mean, extra = self._warm_start(space, last_action), proposals
+        space, mean, extra = self.space, self._warm_start(last_action), proposals
         for samples, _ in self._iterations():
-            white = self._normal(samples, *mean.shape).to(state.device)
+            white = self._normal(samples, *mean.shape)
             white[0] = 0.0
-            noise = by_time(filtered(colour, white))
+            noise = by_time(filtered(self._colour, white))
             if self._independent:
-                actions = torch.addcmul(mean[..., None], noise, spread.diagonal()[:, None])
+                actions = torch.addcmul(mean[..., None], noise, self._spread.diagonal()[:, None])
             else:
-                actions = mean[..., None] + spread @ noise
+                actions = mean[..., None] + self._spread @ noise
             actions = self._candidates(space, actions.permute(2, 0, 1), last_action, extra)
             extra = None
             weights = self._weights(self._returns(rollout, state, actions))
             mean = by_time(actions) @ weights
-        if config.smoothing:
-            mean = space.project(self._smoother.to(state.device) @ mean, last_action)
+        if self._config.smoothing:
+            mean = space.project(self._smoother @ mean, last_action)
         self._remember(mean, last_action)
         return mean
 
     def _weights(self, returns: Tensor) -> Tensor:
         """How much each sequence counts, [N]; they add up to 1."""
         # In double precision the spread is finite whatever a diverging model returns.
-        exact = returns.double()
-        finite = exact if float(exact.min()) > -math.inf else exact[exact > -math.inf]
-        scale = max(float(finite.std(correction=0)), 1e-6) * self._config.temperature
-        return torch.softmax((exact - finite.max()) / scale, 0).to(returns)
+        below = returns.double()
+        below = below - below.max()
+        lost = below == -math.inf
+        known, count = below.masked_fill(lost, 0.0), len(below) - lost.sum()
+        variance = known.dot(known) / count - (known.sum() / count).square()
+        scale = self._config.temperature * variance.clamp(min=1e-12).sqrt()
+        return torch.softmax(below / scale, 0).to(returns)
 
     def _start(self, last_action: Tensor | None) -> Tensor:
         """The action before the plan's first, [m]."""
@@ -134,18 +137,18 @@ class MPPI(Planner):
             return last_action
         return self.space.centre if self._before is None else self._before
 
-    def _warm_start(self, space: ActionSpace, last_action: Tensor | None = None) -> Tensor:
+    def _warm_start(self, last_action: Tensor | None = None) -> Tensor:
         if not self._config.lifted:
-            return super()._warm_start(space)
-        start = self._start(last_action).to(space.low)
+            return super()._warm_start()
+        start = self._start(last_action)
         if self._mean is None:
             return start.expand(self.horizon, -1)
-        return start + self._mean.to(start).cumsum(0)
+        return start + self._mean.cumsum(0)
 
     def _remember(self, mean: Tensor, last_action: Tensor | None) -> None:
         self._mean = mean
         if self._config.lifted:
-            self._before = self._start(last_action).to(mean)
+            self._before = self._start(last_action)
             self._mean = mean.diff(dim=0, prepend=self._before[None])
 
 

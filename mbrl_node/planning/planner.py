@@ -18,6 +18,8 @@ from mbrl_node.planning.budget import Budget, Effort
 from mbrl_node.planning.rollout import PlanningError
 from mbrl_node.spec.system import System
 
+NO_RETURN = "the model predicts no finite return for any action sequence"
+
 
 @dataclass(frozen=True)
 class ActionSpace:
@@ -71,7 +73,7 @@ class ActionSpace:
 
     def clip(self, actions: Tensor) -> Tensor:
         """Actions [..., m] moved into the box."""
-        return torch.clamp(actions, *self._bounds)  # type: ignore[arg-type]
+        return torch.clamp(actions, *self._bounds)
 
     def project(self, actions: Tensor, last_action: Tensor | None = None) -> Tensor:
         """Sequences [..., H, m] moved into the box and within the rate limits, as the safety filter
@@ -84,7 +86,7 @@ class ActionSpace:
 
     def project_(self, actions: Tensor, last_action: Tensor | None = None) -> Tensor:
         """As `project`, in place."""
-        torch.clamp(actions, *self._bounds, out=actions)  # type: ignore[call-overload]
+        torch.clamp(actions, *self._bounds, out=actions)
         if not self.rate_limited:
             return actions
         rows = actions.movedim(-2, 0).unbind(0)
@@ -125,8 +127,9 @@ class Returns(Protocol):
 class Planner(ABC):
     """Chooses action sequences by sampling, and remembers the last for a warm start.
 
-    A plan is deterministic given the seed, the states and the models it has seen since `reset`,
-    unless it has a time budget.
+    It lives where its action space is: on the CPU, or on a GPU, where `GraphedPlanner` makes it
+    fast. A plan is deterministic given the seed, the states and the models it has seen since
+    `reset`, unless it has a time budget.
 
     Args:
         space: the actions to choose from.
@@ -134,16 +137,23 @@ class Planner(ABC):
 
     Attributes:
         used: what the last plan looked at.
+        remembers: names of the tensors, or None, that a plan leaves for the next.
+        effort: what a plan looks at without a budget.
+        tops: while a plan is recorded, to be repeated by a GPU: the highest return of each
+            iteration. Then no number may be looked at, and no shape depend on one.
     """
 
     Config: ClassVar[type[PlannerConfig]] = PlannerConfig
+    remembers: ClassVar[tuple[str, ...]] = ("_mean",)
 
     def __init__(self, config: PlannerConfig, space: ActionSpace, dt: float, seed: int = 0) -> None:
         self.space, self.horizon, self._seed = space, max(1, round(config.horizon / dt)), seed
+        self.generator = torch.Generator(self.device)
+        self.tops: list[Tensor] | None = None
         iterations: int | None = getattr(config, "iterations", None)
-        self.used = self._configured = Effort(config.samples, iterations or 1)
-        self._budget = (
-            Budget(1e-3 * config.budget, self._configured, iterations is not None)
+        self.used = self.effort = Effort(config.samples, iterations or 1)
+        self.budget = (
+            Budget(1e-3 * config.budget, self.effort, iterations is not None)
             if config.budget
             else None
         )
@@ -151,21 +161,26 @@ class Planner(ABC):
 
     def reset(self) -> None:
         """Forgets everything that earlier plans left, the state of the random numbers too."""
-        self._generator = torch.Generator().manual_seed(self._seed)
+        self.generator.manual_seed(self._seed)
         self._mean: Tensor | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where every tensor of a plan is."""
+        return self.space.low.device
 
     def _iterations(self) -> Iterator[tuple[int, bool]]:
         """For each iteration of a plan: how many samples, and whether it is the last. The first is
         always made; with a budget, those are left out that there is no time for."""
-        effort = self._budget.choose() if self._budget else self._configured
+        effort = self.budget.choose() if self.budget else self.effort
         for i in range(effort.iterations):
             last = i == effort.iterations - 1
-            if i and self._budget and not self._budget.allows(effort.samples):
+            if i and self.budget and not self.budget.allows(effort.samples):
                 break
             yield effort.samples, last
             self.used = Effort(effort.samples, i + 1)
-        if self._budget:
-            self._budget.spent(self.used)
+        if self.budget:
+            self.budget.spent(self.used)
 
     @abstractmethod
     def plan(
@@ -200,15 +215,13 @@ class Planner(ABC):
         """Sequences [..., H, m] from `steps` control periods on, with `then` [m] at the end."""
         keep = actions[..., steps:, :]
         missing = self.horizon - keep.shape[-2]
-        fill = then.to(actions).expand(*actions.shape[:-2], missing, -1)
+        fill = then.expand(*actions.shape[:-2], missing, -1)
         return torch.cat((keep, fill), -2)
 
-    def _warm_start(self, space: ActionSpace) -> Tensor:
+    def _warm_start(self) -> Tensor:
         """The sequence to search around, [H, m]: the last plan, shifted, or the centre. After a
         shift it may break a rate limit."""
-        if self._mean is None:
-            return space.centre.expand(self.horizon, -1)
-        return self._mean.to(space.low.device)
+        return self.space.centre.expand(self.horizon, -1) if self._mean is None else self._mean
 
     def _candidates(
         self,
@@ -217,9 +230,9 @@ class Planner(ABC):
         last_action: Tensor | None,
         *others: Tensor | None,
     ) -> Tensor:
-        """Samples and other sequences, all [..., H, m], together and within the action space; the
-        samples' memory may be used for the result. What is not a number in the others becomes the centre, as no weight, not even 0, would remove it
-        from a mean."""
+        """Samples and other sequences, all [..., H, m], together and within the action space. What
+        is not a number in the others becomes the centre, as no weight, not even 0, would remove it
+        from a mean. The samples' memory may become the result's."""
         more = [x.to(samples) for x in others if x is not None]
         if more:
             more = [torch.where(x == x, x, space.centre) for x in more]
@@ -234,17 +247,21 @@ class Planner(ABC):
             PlanningError: none is finite.
         """
         returns = rollout.returns(state, actions).nan_to_num(-math.inf, -math.inf, -math.inf)
-        if float(returns.max()) == -math.inf:
-            raise PlanningError("there is no finite return for any action sequence")
+        if self.tops is not None:
+            self.tops.append(returns.max())
+        elif float(returns.max()) == -math.inf:
+            raise PlanningError(NO_RETURN)
         return returns
 
     def _uniform(self, samples: int, steps: int, size: int) -> Tensor:
         """From [0, 1), [N, H, m]; a view of memory in the order [H, m, N]."""
-        return torch.rand(steps, size, samples, generator=self._generator).permute(2, 0, 1)
+        shape, generator = (steps, size, samples), self.generator
+        return torch.rand(shape, generator=generator, device=self.device).permute(2, 0, 1)
 
     def _normal(self, samples: int, steps: int, size: int) -> Tensor:
         """Standard normal, [N, H, m]; a view of memory in the order [H, m, N]."""
-        return torch.randn(steps, size, samples, generator=self._generator).permute(2, 0, 1)
+        shape, generator = (steps, size, samples), self.generator
+        return torch.randn(shape, generator=generator, device=self.device).permute(2, 0, 1)
 
 
 def by_time(actions: Tensor) -> Tensor:
@@ -265,11 +282,18 @@ def filtered(matrix: Tensor, noise: Tensor) -> Tensor:
     return (matrix @ steps.reshape(len(steps), -1)).view(steps.shape).permute(2, 0, 1)
 
 
-def best(actions: Tensor, returns: Tensor, count: int) -> Tensor:
+def best(actions: Tensor, returns: Tensor, count: int, fill: bool = False) -> Tensor:
     """The elites: up to `count` of the sequences [N, H, m], those of the highest returns [N], best
-    first; none whose return is -inf. A view of memory in the order [H, m, count]."""
+    first; none whose return is -inf. A view of memory in the order [H, m, count].
+
+    Args:
+        fill: always gives so many: in the place of those that are lost, the others again.
+    """
     values, index = returns.topk(min(count, len(returns)))
-    if float(values[-1]) == -math.inf:
+    if fill:
+        known = (values > -math.inf).sum().clamp(min=1)
+        index = index[torch.arange(len(index), device=index.device) % known]
+    elif float(values[-1]) == -math.inf:
         index = index[values > -math.inf]
     return by_time(actions).index_select(2, index).permute(2, 0, 1)
 

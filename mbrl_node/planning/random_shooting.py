@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -37,11 +36,11 @@ class RandomShooting(Planner):
         last_action: Tensor | None = None,
         proposals: Tensor | None = None,
     ) -> Tensor:
-        space, hold = self.space.to(state.device), self._config.action_hold
+        space, hold = self.space, self._config.action_hold
         for samples, _ in self._iterations():
             drawn = self._uniform(samples, -(-self.horizon // hold), len(space.low))
-            drawn = held(drawn, hold, self.horizon).to(state.device)
+            drawn = held(drawn, hold, self.horizon)
             actions = space.low + drawn * (space.high - space.low)
             actions = self._candidates(space, actions, last_action, proposals)
-            plan = actions[torch.argmax(self._returns(rollout, state, actions))]
-        return plan
+            highest = self._returns(rollout, state, actions).argmax(0, keepdim=True)
+        return actions.index_select(0, highest)[0]

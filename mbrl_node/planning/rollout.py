@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from mbrl_node.models import WorldModel
 from mbrl_node.planning.engine import EngineName, Precision, choose
@@ -82,17 +83,18 @@ class Rollout:
         value: Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
     ) -> None:
-        self.model = world.dynamics.elite()
         self._config = config = config or RolloutConfig()
+        self._arguments = world, task, config, value, seed
         self._task, self.policy = world.completed(task), world.policy
         self._reward = given_reward(self._task)
         if value is None and self.policy is not None and config.terminal_value:
             value = self.policy.value
         self._value = value
-        self._generator = torch.Generator().manual_seed(seed)
         self._propagation, self.engine = choose(
-            self.model, config.propagation, config.precision, config.engine
+            world.dynamics.elite(), config.propagation, config.precision, config.engine
         )
+        self.model = self._propagation.model
+        self.generator = torch.Generator(self.device).manual_seed(seed)
         self._drawn: dict[int, Draws] = {}  # where there is nothing to draw, it is always the same
         # What the library adds up itself; None: the states are needed here.
         self._tables: NativeTask | None = None
@@ -114,6 +116,23 @@ class Rollout:
         [T - 1, m]; see `DynamicsModel.model_state`."""
         return self.model.model_state(states, actions)
 
+    def copy(self) -> Rollout:
+        """Another that shares no weights with this one."""
+        world, task, config, value, seed = self._arguments
+        return Rollout(deepcopy(world), task, config, value, seed)
+
+    def take(self, other: Rollout) -> None:
+        """Takes over the weights of another of the same kind, into the memory of its own."""
+        for mine, theirs in zip(self._weights(), other._weights(), strict=True):
+            mine.copy_(theirs)
+
+    def _weights(self) -> Iterator[Tensor]:
+        parts = (self.model, self._task.reward, self._task.termination, self.policy)
+        for part in parts:
+            if isinstance(part, nn.Module):
+                yield from part.parameters()
+                yield from part.buffers()
+
     @torch.no_grad()
     def returns(self, state: Tensor, actions: Tensor) -> Tensor:
         """The return of each action sequence, [N]; one that is not finite counts as -inf.
@@ -121,15 +140,9 @@ class Rollout:
         Args:
             state: the model state to start from, [x].
             actions: [N, H, m]; fastest where a transpose of memory [H, m, N].
-
-        Raises:
-            PlanningError: not one of the returns is finite.
         """
         result = self._risk(self.particle_returns(state, actions))
-        result = result.nan_to_num(-math.inf, -math.inf, -math.inf)
-        if float(result.max()) == -math.inf:
-            raise PlanningError("the model predicts no finite return for any action sequence")
-        return result
+        return result.nan_to_num(-math.inf, -math.inf, -math.inf)
 
     @torch.no_grad()
     def particle_returns(self, state: Tensor, actions: Tensor) -> Tensor:
@@ -156,7 +169,7 @@ class Rollout:
         expectation = config.propagation == "expectation"
         particles = model.members if expectation else config.particles or model.members
         drawn = draw(
-            model, config.propagation, horizon, particles, config.aleatoric, self._generator
+            model, config.propagation, horizon, particles, config.aleatoric, self.generator
         )
         if not drawn.random:
             self._drawn[horizon] = drawn
@@ -205,10 +218,11 @@ class Rollout:
         count, policy, members = self._config.proposals, self.policy, self.model.members
         if policy is None or count == 0:
             return None
-        noise = torch.randn(horizon, count, policy.action_dim, generator=self._generator)
+        shape, generator = (horizon, count, policy.action_dim), self.generator
+        noise = torch.randn(shape, generator=generator, device=self.device)
         noise[:, 0] = 0.0
         now, actions = state.expand(count, -1), []
-        for each in noise.to(state.device):
+        for each in noise:
             actions.append(policy.act(now, each))
             both = now.expand(members, -1, -1), actions[-1].expand(members, -1, -1)
             now = self.model.predict(*both).mean(0)

@@ -36,7 +36,14 @@ from mbrl_node.control import (
     TimedPlan,
 )
 from mbrl_node.models import CheckpointError, load_checkpoint, newest_checkpoint
-from mbrl_node.planning import PLANNERS, ActionSpace, Planner, Rollout, RolloutConfig
+from mbrl_node.planning import (
+    PLANNERS,
+    ActionSpace,
+    GraphedPlanner,
+    Planner,
+    Rollout,
+    RolloutConfig,
+)
 from mbrl_node.ros.clock import SimulatedClock
 from mbrl_node.ros.convert import plan_to_msg, to_time, transition_to_msg
 from mbrl_node.ros.device import torch_device
@@ -146,10 +153,11 @@ class ControllerNode(Node):
             make: Callable[..., Controller] = find(CONTROLLER_GROUP, name, {}, Controller)
             return make(name, self._spec)
         planner = find(PLANNER_GROUP, name, PLANNERS, Planner)
-        space, dt = ActionSpace.of(self._spec), self._spec.dt
+        space, dt = ActionSpace.of(self._spec).to(self._device), self._spec.dt
+        made = planner(declare_config(self, name, planner.Config), space, dt, seed)
         return PlanningController(
             name,
-            planner(declare_config(self, name, planner.Config), space, dt, seed),
+            GraphedPlanner(made) if self._device.type == "cuda" else made,
             dt,
             on_plan=partial(self._on_plan, name),
             wants_states=lambda: self._plans.get_subscription_count() > 0,
@@ -270,7 +278,7 @@ class ControllerNode(Node):
         self._loop.begin_episode()
 
     def _on_plan(self, controller: str, plan: TimedPlan) -> None:
-        self._period.plan_times.append(plan.plan_time)
+        self._period.add_plan(plan)
         if plan.states is not None:
             self._plans.publish(plan_to_msg(plan, controller, self._spec))
 
@@ -364,6 +372,9 @@ class ControllerNode(Node):
             held_time=loop.held_time,
             solved_at=loop.solved_at,
         )
+        if seconds.effort is not None:
+            msg.plan_samples = seconds.effort.samples
+            msg.plan_iterations = seconds.effort.iterations
         msg.header.stamp = to_time(self._robot_time())
         self._status.publish(msg)
         self._diagnostics.publish(diagnostics(msg, self._reader.refused))

@@ -112,5 +112,7 @@ def plan_to_msg(plan: TimedPlan, controller: str, spec: RobotSpec) -> PlanMsg:
         predicted_return=plan.predicted_return,
         plan_time=plan.plan_time,
     )
+    if plan.effort is not None:
+        msg.samples, msg.iterations = plan.effort.samples, plan.effort.iterations
     msg.header.stamp = to_time(plan.time)
     return msg

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from mbrl_msgs.msg import ControllerStatus
 
+from mbrl_node.control import TimedPlan
+from mbrl_node.planning import Effort
+
 
 @dataclass(frozen=True)
 class Seconds:
@@ -17,6 +20,7 @@ class Seconds:
     rate: float  # Hz; NaN: fewer than two ticks
     lateness_max: float  # s
     plan_time: float  # s, median; NaN: no plan
+    effort: Effort | None  # of the newest plan
 
 
 @dataclass
@@ -27,11 +31,17 @@ class Period:
     began: list[int] = field(default_factory=list)
     lateness: list[int] = field(default_factory=list)
     plan_times: list[float] = field(default_factory=list)
+    effort: Effort | None = None
 
     def add(self, began: int, sent: int) -> None:
         """A tick whose slot began and whose command was sent at these `time.monotonic_ns`."""
         self.began.append(began)
         self.lateness.append(sent - began)
+
+    def add_plan(self, plan: TimedPlan) -> None:
+        """A plan was made."""
+        self.plan_times.append(plan.plan_time)
+        self.effort = plan.effort or self.effort
 
     def take(self) -> Seconds:
         """The figures since the last call."""
@@ -42,6 +52,7 @@ class Period:
             (len(began) - 1) * 1e9 / (began[-1] - began[0]) if len(began) > 1 else math.nan,
             max(lateness, default=0) * 1e-9,
             statistics.median(plans) if plans else math.nan,
+            self.effort,
         )
 
 
@@ -58,7 +69,7 @@ def status_line(s: ControllerStatus, robot_time: float) -> str:
         f"episode {s.episode} return {s.episode_return:7.1f}",
         controller,
         f"model {s.model_version}{error}",
-        f"{s.rate:.1f} Hz, plan {1e3 * s.plan_time:.0f} ms"
+        f"{s.rate:.1f} Hz, plan {1e3 * s.plan_time:.1f} ms ({s.plan_samples} x {s.plan_iterations})"
         if s.plan_time == s.plan_time
         else f"{s.rate:.1f} Hz",
         f"missed {s.deadline_misses}",
@@ -89,6 +100,7 @@ def diagnostics(s: ControllerStatus, refused: int) -> DiagnosticArray:
         "rate [Hz]": f"{s.rate:.2f}",
         "longest lateness [ms]": f"{1e3 * s.lateness_max:.2f}",
         "planning time [ms]": f"{1e3 * s.plan_time:.1f}",
+        "sequences x iterations of a plan": f"{s.plan_samples} x {s.plan_iterations}",
         "commands": s.ticks,
         "deadline misses": s.deadline_misses,
         "late plans": s.late_plans,

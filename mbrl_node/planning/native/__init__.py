@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -208,7 +208,7 @@ class NativePropagation:
         if loaded is None:
             raise ValueError(f"there is no library {library} on this machine")
         self.library, self._call = library, loaded.mbrl_rollout
-        self._propagation, self._state_dim = propagation, model.state_dim
+        self.model, self._propagation = model, propagation
         net, geometry = model.net, model.geometry
         bf16, tiles = library in LIBRARIES["bf16"], library == "amx"
         self._keep: list[object] = []  # what the structures point to
@@ -241,7 +241,7 @@ class NativePropagation:
         if net.probabilistic:
             upper, lower = net.max_log_variance, net.min_log_variance
         self._layers = (_Layer * len(layers))(*layers)
-        self._model = _Model(
+        self._struct = _Model(
             self._layers,
             floats(model.input_mean),
             floats(1.0 / model.input_std),
@@ -269,13 +269,13 @@ class NativePropagation:
     def fits(model: torch.nn.Module) -> bool:
         """Whether it is a model of ours, on the CPU: a subclass may predict in another way."""
         own = type(model) is DynamicsModel and type(model.net) is Ensemble
-        return own and model.device.type == "cpu" and model.net.weights[0].dtype == torch.float32
+        return own and next(model.parameters()).device.type == "cpu"
 
     def states(self, state: Tensor, actions: Tensor, draws: Draws) -> Tensor:
         """[H + 1, P, N, n]; see `TorchPropagation.states`."""
         (samples, horizon, _), particles = actions.shape, draws.particles
         rows = 1 if self._propagation == "expectation" else particles
-        result = torch.empty(horizon + 1, self._state_dim, rows, samples)
+        result = torch.empty(horizon + 1, self.model.state_dim, rows, samples)
         self._run(state, actions, draws, states=result)
         return result.permute(0, 2, 3, 1)
 
@@ -308,7 +308,15 @@ class NativePropagation:
         profile: Tensor | None = None,
     ) -> None:
         state, actions = state.float().contiguous(), actions.float().permute(1, 2, 0).contiguous()
-        horizon, _, samples = actions.shape
+        horizon, size, samples = actions.shape
+        sizes = (*state.shape, size, *draws.members.shape[:1])
+        if sizes != (self.model.model_state_dim, self.model.action_dim, horizon):
+            raise ValueError(
+                f"state {tuple(state.shape)}, actions {(samples, horizon, size)} and draws of "
+                f"{len(draws.members)} steps do not fit {self.model.model_state_dim} numbers of a "
+                f"state and {self.model.action_dim} of an action"
+            )
+        alone = self._propagation == "moment_matching" and draws.redraw is None
         plan = _Plan(
             state.data_ptr(),
             actions.data_ptr(),
@@ -322,10 +330,10 @@ class NativePropagation:
             samples,
             horizon,
             draws.particles,
-            COUPLINGS[self._propagation],
+            0 if alone else COUPLINGS[self._propagation],
             torch.get_num_threads(),
         )
-        self._call(self._model, plan)
+        self._call(self._struct, plan)
 
     def _pointer(self, values: Tensor) -> int:
         self._keep.append(values)
@@ -340,22 +348,23 @@ def _layers(model: DynamicsModel) -> Sequence[tuple[Tensor, Tensor]]:
     """Weights [E, in, out] and biases [E, out] of each layer, with what is constant worked in.
 
     The last layer gives the change in units of the state; the log-variance, where there is one, is
-    as it was. Neurons of SiLU are in units of their own, see `activate` in vector.h. (The inputs are
-    scaled as they are written: as a part of the first layer, a large mean of a small deviation
+    as it was. Neurons of SiLU are in units of their own, see `activate` in vector.h. (The inputs
+    are scaled as they are written: in the first layer's weights, a large mean of a small deviation
     would cost them their digits.)
     """
     net = model.net
-    weights = [w.detach().double() for w in net.weights]
-    biases = [b.detach()[:, 0].double() for b in net.biases]
+    weights = [w.detach() for w in net.weights]
+    biases = [b.detach()[:, 0] for b in net.biases]
+    scale = torch.ones(weights[-1].shape[2])
+    scale[: net.outputs] = model.delta_std
+    biases[-1] = biases[-1] * scale
+    biases[-1][:, : net.outputs] += model.delta_mean
     if net.activation == "silu" and len(weights) > 1:
         unit = -math.log2(math.e)
-        weights[0], weights[-1] = weights[0] * unit, weights[-1] / unit
+        weights[0], scale = weights[0] * unit, scale / unit
         biases = [*(b * unit for b in biases[:-1]), biases[-1]]
-    scale = weights[-1].new_ones(weights[-1].shape[2])
-    scale[: net.outputs] = model.delta_std
-    weights[-1], biases[-1] = weights[-1] * scale, biases[-1] * scale
-    biases[-1][:, : net.outputs] += model.delta_mean
-    return [(w.float().contiguous(), b.float()) for w, b in zip(weights, biases, strict=True)]
+    weights[-1] = weights[-1] * scale
+    return [(w.contiguous(), b) for w, b in zip(weights, biases, strict=True)]
 
 
 def _cells(weight: Tensor, first: bool) -> Tensor:
@@ -367,23 +376,20 @@ def _cells(weight: Tensor, first: bool) -> Tensor:
         weight = torch.nn.functional.pad(weight, (0, 0, 0, weight.shape[1] % 2))
         pairs = weight.unflatten(1, (-1, 2))
     halves = pairs.to(torch.bfloat16).transpose(2, 3)
-    return halves.clone(memory_format=torch.contiguous_format).view(torch.int32)[..., 0]
+    cells: Tensor = halves.clone(memory_format=torch.contiguous_format).view(torch.int32)[..., 0]
+    return cells
 
 
 def _groups(cells: Tensor) -> Tensor:
     """[E, cells, out] as [E, groups, cells, GROUP]."""
     cells = torch.nn.functional.pad(cells, (0, -cells.shape[2] % GROUP))
-    return cells.unflatten(2, (-1, GROUP)).transpose(1, 2).contiguous()
+    groups: Tensor = cells.unflatten(2, (-1, GROUP)).transpose(1, 2).contiguous()
+    return groups
 
 
 def _tiles(cells: Tensor) -> Tensor:
     """[E, cells, out] as [E, out / 16, cells / 16, 16 out, 16 cells]."""
     cells = torch.nn.functional.pad(cells, (0, -cells.shape[2] % 16, 0, -cells.shape[1] % 16))
     split = cells.unflatten(2, (-1, 16)).unflatten(1, (-1, 16))  # [E, k, 16 cells, j, 16 out]
-    return split.permute(0, 3, 1, 4, 2).contiguous()
-
-
-def structure_sizes() -> dict[str, Any]:
-    """Of the structures, in bytes; a test compares them with the libraries'."""
-    kinds = (_Layer, _Term, _Range, _Barrier, _Model, _Task, _Plan)
-    return {kind.__name__[1:]: ctypes.sizeof(kind) for kind in kinds}
+    tiles: Tensor = split.permute(0, 3, 1, 4, 2).contiguous()
+    return tiles

@@ -421,6 +421,13 @@ void work(const Model &model, const Plan &plan, const std::vector<Job> &jobs, st
 
 }  // namespace
 
+// Of the structures, in the order Layer, Term, Range, Barrier, Model, Task, Plan: who calls compares.
+extern "C" {
+extern const int32_t mbrl_sizes[7];
+const int32_t mbrl_sizes[7] = {sizeof(Layer), sizeof(Term), sizeof(Range), sizeof(Barrier),
+                               sizeof(Model), sizeof(Task), sizeof(Plan)};
+}
+
 // 0, or the errno that says why this processor's tiles may not be used.
 extern "C" int mbrl_prepare() {
 #if defined(USE_AMX)
