@@ -12,6 +12,7 @@ from mbrl_node.planning import (
     PLANNERS,
     ActionSpace,
     CEMConfig,
+    GraphedPlanner,
     ICEMConfig,
     MPPIConfig,
     Planner,
@@ -586,7 +587,7 @@ def test_random_shooting_takes_the_single_best_and_holds_actions():
 
 def test_the_table_holds_every_planner_with_its_own_config():
     ours = {k for k in Planner.__subclasses__() if k.__module__.startswith("mbrl_node.planning.")}
-    assert set(PLANNERS.values()) == ours
+    assert {*PLANNERS.values(), GraphedPlanner} == ours
     assert all(kind.__module__.endswith(f".{name}") for name, kind in PLANNERS.items())
     assert [PLANNERS[name].Config for name in ("random_shooting", "cem", "icem", "mppi")] == [
         RandomShootingConfig,
