@@ -40,6 +40,7 @@ from benchmarks.plan_growth import growth
 from benchmarks.plan_memory import memory
 from benchmarks.plan_peers import PEERS, Peer, PytorchMPPI
 from benchmarks.plan_problem import (
+    DT,
     SETTINGS,
     SMALL,
     OtherLoad,
@@ -55,7 +56,14 @@ from benchmarks.plan_problem import (
 )
 from benchmarks.report import Row, progress, report
 from mbrl_node.models import ModelConfig
-from mbrl_node.planning import MPPI, ActionSpace, MPPIConfig, Rollout, RolloutConfig
+from mbrl_node.planning import (
+    MPPI,
+    ActionSpace,
+    GraphedPlanner,
+    MPPIConfig,
+    Rollout,
+    RolloutConfig,
+)
 from mbrl_node.spec import load_spec
 from mbrl_node.spec.task import Task
 
@@ -182,7 +190,9 @@ def cartpole(plans: int) -> Iterator[Row]:
 def cuda(setting: Setting, plans: int) -> Row:
     """MPPI on the GPU, as a user has it."""
     problem = Problem(setting, device="cuda")
-    planner = PytorchMPPI.ours(problem)
+    config = MPPIConfig(samples=setting.sequences, horizon=setting.horizon * DT)
+    space = ActionSpace.of(problem.spec).to(problem.state.device)
+    planner = GraphedPlanner(MPPI(config, space, DT))
     rollout = problem.rollout("auto")
 
     def plan() -> None:
