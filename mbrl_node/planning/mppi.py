@@ -123,13 +123,20 @@ class MPPI(Planner):
     def _weights(self, returns: Tensor) -> Tensor:
         """How much each sequence counts, [N]; they add up to 1."""
         # In double precision the spread is finite whatever a diverging model returns.
-        below = returns.double()
-        below = below - below.max()
+        exact = returns.double()
+        if self.tops is None and float(exact.min()) > -math.inf:
+            spread = exact.std(correction=0)
+        else:
+            spread = self._spread_of_finite(exact)
+        return torch.softmax(exact / (self._config.temperature * spread.clamp(min=1e-6)), 0).float()
+
+    @staticmethod
+    def _spread_of_finite(returns: Tensor) -> Tensor:
+        """The standard deviation of those above -inf, without looking at a number."""
+        below = returns - returns.max()
         lost = below == -math.inf
         known, count = below.masked_fill(lost, 0.0), len(below) - lost.sum()
-        variance = known.dot(known) / count - (known.sum() / count).square()
-        scale = self._config.temperature * variance.clamp(min=1e-12).sqrt()
-        return torch.softmax(below / scale, 0).to(returns)
+        return (known.dot(known) / count - (known.sum() / count).square()).clamp(min=0.0).sqrt()
 
     def _start(self, last_action: Tensor | None) -> Tensor:
         """The action before the plan's first, [m]."""
