@@ -12,8 +12,9 @@ ours, and they have to agree. The problems, each sequence through every network:
   64, 256   64 or 256 x 15, 1 network 2x64, 4/1
 
 Then, of our MPPI: what part of the machine's own matrix-product speed the rollouts reach (true
-sizes of the networks, no padding), where the rest of the time goes, and the plan of the cart-pole
-with 1000 rollouts x 25 steps through 5 networks 3x128. With a GPU also 16,384 rollouts x 50 steps.
+sizes of the networks, no padding), where the rest of the time goes, how much more a plan costs that
+was made in bf16, and the plan of the cart-pole with 1000 rollouts x 25 steps through 5 networks
+3x128. With a GPU also 16,384 rollouts x 50 steps.
 
 Columns fp32 and bf16 are ours; peer_bf16 is the peer with a model that its user wrote in bfloat16,
 where the user writes the model. speedup_fp32 and speedup_bf16 are against the peer in float32.
@@ -69,7 +70,7 @@ from mbrl_node.spec.task import Task
 
 CARTPOLE_TARGET = 10.0  # ms
 CUDA = Setting("cuda", 3277, 50, 5, (200,) * 3, 17, 6)
-TABLES = ("plan", "gemm", "time", "cartpole", "cuda")  # by `what` of a row, in order
+TABLES = ("plan", "gemm", "time", "cost", "cartpole", "cuda")  # by `what` of a row, in order
 
 
 def compare(problem: Problem, name: str, peer: type[Peer], threads: int, plans: int) -> Row:
@@ -163,6 +164,31 @@ def rollouts(problem: Problem, threads: int, plans: int, peak: dict[str, float])
         yield {"what": "time", **about, "plan_ms": plan, **shares, "planner_%": outside}
 
 
+def costs(problem: Problem, starts: int) -> Row:
+    """What plans made in bf16 cost, compared with those made in fp32 from the same random numbers;
+    both as the model says in fp32."""
+    exact, rough = (problem.rollout(precision) for precision in ("fp32", "bf16"))
+    planner, more = PytorchMPPI.ours(problem), []
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(starts):
+        state = problem.state + 0.3 * torch.randn(problem.state.shape, generator=generator)
+        values = []
+        for rollout in (exact, rough):
+            planner.reset()
+            for _ in range(5):
+                plan = planner.plan(rollout, state)
+            values.append(float(exact.returns(state, plan[None])))
+        more.append(100 * (values[0] - values[1]) / abs(values[0]))
+    return {
+        "what": "cost",
+        "setting": problem.setting.name,
+        "plans": starts,
+        "bf16_costs_more_%": statistics.median(more),
+        "least_%": min(more),
+        "most_%": max(more),
+    }
+
+
 def cartpole(plans: int) -> Iterator[Row]:
     """MPPI on the project's own cart-pole."""
     spec, horizon = load_spec("cartpole"), 25
@@ -233,6 +259,8 @@ def comparison(quick: bool) -> tuple[list[Row], Row]:
             problem = Problem(setting)
             for row in rollouts(problem, count, plans, peak):
                 add(row)
+            if count == 1 and "bf16" in precisions():
+                add(costs(problem, 3 if quick else 20))
             for name, peer in PEERS.items():
                 try:
                     add(compare(problem, name, peer, count, plans))
@@ -254,21 +282,26 @@ def summarize(rows: list[Row]) -> Row:
     """Medians of the speedups over the settings, at one thread; a row that is missing counts in
     none."""
 
-    def speedups(settings: tuple[Setting, ...]) -> Row:
+    def speedup(settings: tuple[Setting, ...], kind: str) -> Row:
         names = [setting.name for setting in settings]
-        return {
-            kind: {peer: _median(rows, names, peer, f"speedup_{kind}") for peer in PEERS}
-            for kind in ("fp32", "bf16", "both_bf16")
-        }
+        return {peer: _median(rows, names, peer, f"speedup_{kind}") for peer in PEERS}
 
+    best = precisions()[-1]
     fractions: dict[str, Row] = {}
     for row in rows:
         if row["what"] == "gemm" and row["threads"] == 1:
             fractions.setdefault(row["precision"], {})[row["setting"]] = row["fraction"]
     return {
-        "speedup": speedups(SETTINGS),
-        "speedup_small": speedups(SMALL),
+        "speedup": speedup(SETTINGS, best),
+        "speedup_small": speedup(SMALL, best),
+        "speedup_in": best,
+        "speedup_fp32": speedup(SETTINGS, "fp32"),
+        "speedup_small_fp32": speedup(SMALL, "fp32"),
+        "speedup_both_bf16": speedup(SETTINGS, "both_bf16"),
         "gemm_fraction": fractions,
+        "bf16_costs_more_%": {
+            row["setting"]: row["bf16_costs_more_%"] for row in rows if row["what"] == "cost"
+        },
         "cartpole_ms": {
             row["precision"]: {"median": row["plan_ms"], "p99": row["plan_p99"]}
             for row in rows

@@ -98,7 +98,7 @@ def truncated_normal(uniform: Tensor, mean: Tensor, std: Tensor, space: ActionSp
     high = torch.special.ndtr((space.high - mean) / std)
     # Where a bound is many deviations away the ends are 0 and 1, and their inverse infinite: the
     # clip of the caller would put such a draw on the bound. 1e-7 is 5.2 deviations.
-    quantile = torch.addcmul(low, uniform, high - low).clamp_(1e-7, 1 - 1e-7)
+    quantile = (uniform * (high - low)).add_(low).clamp_(1e-7, 1 - 1e-7)
     # erfinv is several times as fast as ndtri.
-    samples: Tensor = torch.addcmul(mean, torch.erfinv(quantile.mul_(2).sub_(1)), 2**0.5 * std)
+    samples: Tensor = quantile.mul_(2).sub_(1).erfinv_().mul_(2**0.5 * std).add_(mean)
     return samples

@@ -101,7 +101,7 @@ class ICEM(Planner):
             # At least twice the elites, as in the paper, but not more than at first.
             count = min(first, round(max(first / config.decay**i, 2 * elites)))
             white = self._normal(count, *mean.shape)
-            actions = torch.addcmul(mean, std, filtered(self._colour, white))
+            actions = filtered(self._colour, white).mul_(std).add_(mean)
             centre = mean[None] if last else None
             actions = self._candidates(space, actions, last_action, elite, extra, centre)
             extra = None

@@ -106,12 +106,12 @@ class MPPI(Planner):
         for samples, _ in self._iterations():
             white = self._normal(samples, *mean.shape)
             white[0] = 0.0
-            noise = by_time(filtered(self._colour, white))
+            noise = filtered(self._colour, white)
             if self._independent:
-                actions = torch.addcmul(mean[..., None], noise, self._spread.diagonal()[:, None])
+                noise.mul_(self._spread.diagonal())
             else:
-                actions = mean[..., None] + self._spread @ noise
-            actions = self._candidates(space, actions.permute(2, 0, 1), last_action, extra)
+                noise = (self._spread @ by_time(noise)).permute(2, 0, 1)
+            actions = self._candidates(space, noise.add_(mean), last_action, extra)
             extra = None
             weights = self._weights(self._returns(rollout, state, actions))
             mean = by_time(actions) @ weights

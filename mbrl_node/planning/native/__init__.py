@@ -197,7 +197,7 @@ class NativePropagation:
 
     Args:
         library: see `best_library`.
-        propagation, particles: as in `RolloutConfig`; particles is a number.
+        propagation: as in `RolloutConfig`.
 
     Raises:
         ValueError: this machine has no such library.
@@ -223,12 +223,9 @@ class NativePropagation:
         layers, widest = [], 0
         for k, (weight, bias) in enumerate(_layers(model)):
             cells = _cells(weight, first=k == 0) if bf16 else weight.view(torch.int32)
-            packed = _tiles(cells) if tiles else _groups(cells)
-            pad = 16 if tiles else GROUP
-            padded = -(-weight.shape[2] // pad) * pad
-            bias = torch.nn.functional.pad(bias, (0, padded - bias.shape[1]))
-            bias = bias[..., None].expand(-1, -1, 16) if tiles else bias
-            size, neurons = cells.shape[1], weight.shape[2]
+            last = k == len(net.weights) - 1
+            packed, bias = _tiles(cells, bias, last) if tiles else _groups(cells, bias)
+            size, neurons, padded = cells.shape[1], weight.shape[2], bias.shape[1]
             layers.append(
                 _Layer(
                     self._pointer(packed), floats(bias), packed[0].numel(), size, neurons, padded
@@ -380,16 +377,23 @@ def _cells(weight: Tensor, first: bool) -> Tensor:
     return cells
 
 
-def _groups(cells: Tensor) -> Tensor:
-    """[E, cells, out] as [E, groups, cells, GROUP]."""
-    cells = torch.nn.functional.pad(cells, (0, -cells.shape[2] % GROUP))
-    groups: Tensor = cells.unflatten(2, (-1, GROUP)).transpose(1, 2).contiguous()
-    return groups
+def _groups(cells: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """[E, cells, out] as [E, groups, cells, GROUP], and the biases [E, out] of whole groups."""
+    missing = -cells.shape[2] % GROUP
+    cells, bias = (torch.nn.functional.pad(x, (0, missing)) for x in (cells, bias))
+    return cells.unflatten(2, (-1, GROUP)).transpose(1, 2).contiguous(), bias
 
 
-def _tiles(cells: Tensor) -> Tensor:
-    """[E, cells, out] as [E, out / 16, cells / 16, 16 out, 16 cells]."""
-    cells = torch.nn.functional.pad(cells, (0, -cells.shape[2] % 16, 0, -cells.shape[1] % 16))
+def _tiles(cells: Tensor, bias: Tensor, last: bool) -> tuple[Tensor, Tensor]:
+    """[E, cells, out] as [E, out / 16, cells / 16, 16 out, 16 cells], and the biases [E, out] of
+    whole tiles, 16 times each, [E, out, 16]. But for the last layer, the neurons of a tile stand in
+    the order 0, 2, ... 14, 1, 3, ... 15."""
+    order = torch.arange(16) if last else torch.arange(16).view(8, 2).T.flatten()
+    missing = -cells.shape[2] % 16
+    cells = torch.nn.functional.pad(cells, (0, missing, 0, -cells.shape[1] % 16))
     split = cells.unflatten(2, (-1, 16)).unflatten(1, (-1, 16))  # [E, k, 16 cells, j, 16 out]
-    tiles: Tensor = split.permute(0, 3, 1, 4, 2).contiguous()
-    return tiles
+    bias = torch.nn.functional.pad(bias, (0, missing)).unflatten(1, (-1, 16))[..., order]
+    return (
+        split[..., order].permute(0, 3, 1, 4, 2).contiguous(),
+        bias.flatten(1)[..., None].expand(-1, -1, 16),
+    )

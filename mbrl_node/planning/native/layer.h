@@ -159,60 +159,54 @@ struct Tiles {
     ~Tiles() { asm volatile("tilerelease"); }
 };
 
-// Activation and packing of the two neurons 2 i and 2 i + 1 of a tile of sums [16][R L].
-template <int R, Activation A>
-static inline void finish(const float *sums, int i, int v, uint32_t *out, bool last) {
-    const vf even = row((const uint32_t *)sums, R, 2 * i)[v], odd = row((const uint32_t *)sums, R, 2 * i + 1)[v];
-    if (last) {
-        row(out, R, 2 * i)[v] = even;
-        row(out, R, 2 * i + 1)[v] = odd;
-    } else {
-        row(out, R, i)[v] = pack(activate<A, true>(even), activate<A, true>(odd));
-    }
-}
-
 // Tiles 0 to 3: sums of 16 neurons and 16 samples each, beginning with the bias; 4: weights; 5 to 7:
-// inputs. The activation of the neurons before is woven in between: it can use the ports that a
-// product leaves free.
+// inputs. In between, the sums before get their activation and are packed: a product keeps one port of
+// the processor busy and leaves the others free. But for the last layer, the rows of weights stand in
+// the order 0, 2, ... 14, 1, 3, ... 15, so that the two neurons of a cell are 8 rows apart.
 template <int R, Activation A>
 static void layer(const Layer &it, int member, const uint32_t *in, uint32_t *out, bool last) {
     constexpr int64_t STRIDE = R * L * 4;
-    alignas(64) float sums[2][16 * R * L];
+    constexpr int PAIRS = 8 * R;  // of vectors in a block of 16 neurons
+    alignas(64) vf sums[2][2 * PAIRS];
     const uint32_t *weights = it.weights + member * it.member_weights;
     const float *bias = it.bias + (int64_t)member * it.padded * L;
     const int steps = (it.cells + 15) / 16, blocks = (it.neurons + 15) / 16;
-    const int each = (8 * R + steps - 1) / steps;  // activations a step
-    for (int block = 0; block <= blocks; ++block) {
-        const float *ready = sums[(block + 1) & 1];
-        uint32_t *to = out + (int64_t)(last ? 16 : 8) * (block - 1) * R * L;
-        int done = block ? 0 : 8 * R;
-        if (block == blocks) {
-            for (; done < 8 * R; ++done) finish<R, A>(ready, done / R, done % R, to, last);
-            break;
-        }
-        const float *begin = bias + (int64_t)16 * block * L;
-        tile_load<0>(begin, 64);
-        if constexpr (R > 1) tile_load<1>(begin, 64);
-        if constexpr (R > 2) tile_load<2>(begin, 64);
-        if constexpr (R > 3) tile_load<3>(begin, 64);
-        for (int k = 0; k < steps; ++k, weights += 256) {
-            const uint32_t *x = in + (int64_t)16 * k * R * L;
+    const int each = (PAIRS + steps - 1) / steps;
+    const vf *from = sums[1];
+    vf *to = (vf *)out;
+    const auto finish = [&](int pairs) {
+        if (last)
+            for (const vf *end = from + 2 * pairs; from < end;) *to++ = *from++;
+        else
+            for (const vf *end = from + pairs; from < end; ++from)
+                *to++ = pack(activate<A, true>(from[0]), activate<A, true>(from[PAIRS]));
+    };
+    for (int block = 0; block < blocks; ++block, bias += 16 * L) {
+        int left = block ? PAIRS : 0;
+        tile_load<0>(bias, 64);
+        if constexpr (R > 1) tile_load<1>(bias, 64);
+        if constexpr (R > 2) tile_load<2>(bias, 64);
+        if constexpr (R > 3) tile_load<3>(bias, 64);
+        const uint32_t *x = in;
+        for (int k = 0; k < steps; ++k, weights += 256, x += 16 * R * L) {
             tile_load<4>(weights, 64);
             tile_load<5>(x, STRIDE);
             tile_product<0, 4, 5>();
             if constexpr (R > 1) tile_load<6>(x + L, STRIDE), tile_product<1, 4, 6>();
             if constexpr (R > 2) tile_load<7>(x + 2 * L, STRIDE), tile_product<2, 4, 7>();
             if constexpr (R > 3) tile_load<5>(x + 3 * L, STRIDE), tile_product<3, 4, 5>();
-            for (int end = done + each < 8 * R ? done + each : 8 * R; done < end; ++done)
-                finish<R, A>(ready, done / R, done % R, to, last);
+            finish(left < each ? left : each);
+            left -= left < each ? left : each;
         }
-        float *store = sums[block & 1];
+        vf *store = sums[block & 1];
         tile_store<0>(store, STRIDE);
-        if constexpr (R > 1) tile_store<1>(store + L, STRIDE);
-        if constexpr (R > 2) tile_store<2>(store + 2 * L, STRIDE);
-        if constexpr (R > 3) tile_store<3>(store + 3 * L, STRIDE);
+        if constexpr (R > 1) tile_store<1>(store + 1, STRIDE);
+        if constexpr (R > 2) tile_store<2>(store + 2, STRIDE);
+        if constexpr (R > 3) tile_store<3>(store + 3, STRIDE);
+        from = store;
     }
-    if (!last && blocks % 2) memset(out + (int64_t)8 * blocks * R * L, 0, 8 * R * L * 4);
+    finish(PAIRS);
+    if (!last && blocks % 2) memset(to, 0, PAIRS * sizeof(vf));
 }
 
 #endif
