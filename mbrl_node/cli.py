@@ -208,6 +208,7 @@ class _StopOnSignal:
 def main() -> None:
     """The command."""
     logging.basicConfig(format="mbrl: %(message)s")
+    logging.getLogger("mbrl_node.planning").setLevel(logging.INFO)  # what it plans with
     sys.path.insert(0, os.getcwd())  # where module:function and module:ID are looked for, too
     try:
         command: Callable[..., None] = app.cli

@@ -4,6 +4,7 @@
 // Samples are lanes. A block of up to MOST vectors of them goes all the way through the horizon, particle by
 // particle, so that its states, inputs and neurons stay in the cache: there is no pass over all
 // samples between two operations. Everything but the products and activations of a bf16 build is fp32.
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
@@ -448,9 +449,15 @@ extern "C" void mbrl_rollout(const Model *model, const Plan *plan) {
             jobs.push_back({v * L, size, left < size * L ? left : size * L, p, alone ? 1 : plan->particles});
             v += size;
         }
+    // A thread is worth starting for a quarter of a millisecond or so.
+    constexpr double WORTH = 2e7;  // products of cells
+    double products = 0;
+    for (int k = 0; k < model->layer_count; ++k) products += (double)model->layers[k].cells * model->layers[k].neurons;
+    products *= (double)plan->samples * plan->particles * plan->horizon;
+    const double most = std::min({(double)plan->threads, (double)jobs.size(), products / WORTH});
+    const int threads = plan->profile ? 1 : (int)most;
     std::atomic<int> next{0};
     std::vector<std::thread> others;
-    const int threads = plan->profile ? 1 : plan->threads < (int)jobs.size() ? plan->threads : (int)jobs.size();
     for (int i = 1; i < threads; ++i) others.emplace_back([&] { work(*model, *plan, jobs, next); });
     work(*model, *plan, jobs, next);
     for (std::thread &other : others) other.join();
