@@ -9,7 +9,7 @@ from glob import glob
 from setuptools import Extension, setup
 
 FOLDER = "mbrl_node/planning/native"
-FLAGS = ["-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math"]
+FLAGS = ["-O3", "-std=c++17", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
 MACHINES = {
     "avx2": ["-march=x86-64-v3"],
     "avx512": ["-march=x86-64-v4"],
@@ -24,6 +24,7 @@ setup(
             [f"{FOLDER}/{name}.cpp"],
             depends=glob(f"{FOLDER}/*.h"),
             extra_compile_args=FLAGS + machine,
+            extra_link_args=["-fopenmp"],
             language="c++",
             optional=True,
         )

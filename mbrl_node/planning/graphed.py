@@ -138,9 +138,11 @@ class GraphedPlanner(Planner):
             actions = planner.plan(own, now, last, extra)
             found[:] = [actions, torch.stack(planner.tops).min()]
 
-        replay = self._record(plan, [planner.generator, own.generator])
-        after = [getattr(planner, name) for name in planner.remembers]
-        planner.tops = None
-        for name, value in zip(planner.remembers, before, strict=True):
-            setattr(planner, name, value)
+        try:
+            replay = self._record(plan, [planner.generator, own.generator])
+            after = [getattr(planner, name) for name in planner.remembers]
+        finally:
+            planner.tops = None
+            for name, value in zip(planner.remembers, before, strict=True):
+                setattr(planner, name, value)
         return _Graph(own, now, last, extra, memory, found[0], after, found[1], replay, rollout)

@@ -8,7 +8,6 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
-#include <thread>
 #include <vector>
 
 #if defined(USE_AMX)
@@ -455,10 +454,9 @@ extern "C" void mbrl_rollout(const Model *model, const Plan *plan) {
     for (int k = 0; k < model->layer_count; ++k) products += (double)model->layers[k].cells * model->layers[k].neurons;
     products *= (double)plan->samples * plan->particles * plan->horizon;
     const double most = std::min({(double)plan->threads, (double)jobs.size(), products / WORTH});
-    const int threads = plan->profile ? 1 : (int)most;
+    const int threads = plan->profile || most < 2 ? 1 : (int)most;
     std::atomic<int> next{0};
-    std::vector<std::thread> others;
-    for (int i = 1; i < threads; ++i) others.emplace_back([&] { work(*model, *plan, jobs, next); });
+    // Threads of OpenMP, as torch's are: those wait for work in a loop, and would be in the way of others.
+#pragma omp parallel num_threads(threads) if (threads > 1)
     work(*model, *plan, jobs, next);
-    for (std::thread &other : others) other.join();
 }
