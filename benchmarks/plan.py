@@ -41,7 +41,6 @@ from benchmarks.plan_growth import growth
 from benchmarks.plan_memory import memory
 from benchmarks.plan_peers import PEERS, Peer, PytorchMPPI
 from benchmarks.plan_problem import (
-    DT,
     SETTINGS,
     SMALL,
     OtherLoad,
@@ -60,10 +59,10 @@ from mbrl_node.models import ModelConfig
 from mbrl_node.planning import (
     MPPI,
     ActionSpace,
-    GraphedPlanner,
     MPPIConfig,
     Rollout,
     RolloutConfig,
+    graphed,
 )
 from mbrl_node.spec import load_spec
 from mbrl_node.spec.task import Task
@@ -216,9 +215,7 @@ def cartpole(plans: int) -> Iterator[Row]:
 def cuda(setting: Setting, plans: int) -> Row:
     """MPPI on the GPU, as a user has it."""
     problem = Problem(setting, device="cuda")
-    config = MPPIConfig(samples=setting.sequences, horizon=setting.horizon * DT)
-    space = ActionSpace.of(problem.spec).to(problem.state.device)
-    planner = GraphedPlanner(MPPI(config, space, DT))
+    planner = graphed(PytorchMPPI.ours(problem))
     rollout = problem.rollout("auto")
 
     def plan() -> None:

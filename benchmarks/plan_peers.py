@@ -162,7 +162,7 @@ class PytorchMPPI:
     def ours(problem: Problem) -> Planner:
         setting = problem.setting
         config = MPPIConfig(samples=setting.sequences, horizon=setting.horizon * DT, noise=NOISE)
-        return MPPI(config, ActionSpace.of(problem.spec), DT)
+        return MPPI(config, ActionSpace.of(problem.spec).to(problem.state.device), DT)
 
 
 class PytorchICEM:

@@ -19,13 +19,13 @@ from mbrl_node.planning import (
     PLANNERS,
     ActionSpace,
     CEMConfig,
-    GraphedPlanner,
     ICEMConfig,
     MPPIConfig,
     Planner,
     RandomShootingConfig,
     Rollout,
     RolloutConfig,
+    graphed,
 )
 from mbrl_node.spec.plugins import find
 from mbrl_node.spec.system import System
@@ -92,8 +92,7 @@ class Agent:
         self.system, self._task = system, task
         self.config = config = config or AgentConfig()
         space = ActionSpace.of(system).to(torch.device(device))
-        planner = config.make_planner(space, system.dt, seed)
-        self._planner = GraphedPlanner(planner) if device == "cuda" else planner
+        self._planner = graphed(config.make_planner(space, system.dt, seed))
         self.learner = Learner(
             system,
             task,

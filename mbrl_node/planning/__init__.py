@@ -2,7 +2,7 @@
 
 from mbrl_node.planning.budget import Effort
 from mbrl_node.planning.cem import CEM, CEMConfig
-from mbrl_node.planning.graphed import GraphedPlanner
+from mbrl_node.planning.graphed import GraphedPlanner, graphed
 from mbrl_node.planning.icem import ICEM, ICEMConfig
 from mbrl_node.planning.mppi import MPPI, MPPIConfig
 from mbrl_node.planning.parameters import (
@@ -37,6 +37,7 @@ __all__ = [
     "RandomShootingConfig",
     "Rollout",
     "RolloutConfig",
+    "graphed",
 ]
 
 PLANNERS: dict[str, type[Planner]] = {

@@ -58,14 +58,14 @@ def _choose(
         return fp32(), f"{single}, fp32, as configured"
     if half is None:
         return fp32(), f"{single}, fp32: this processor has no fast bf16"
-    made = NativePropagation(model, half, propagation)
+    bf16 = functools.partial(NativePropagation, model, half, propagation)
     if precision == "bf16":
-        return made, f"{half}, bf16, as configured"
-    faster = speed(half, model.state_dim, model.action_dim, model.config, model.members) / speed(
-        single, model.state_dim, model.action_dim, model.config, model.members
-    )
+        return bf16(), f"{half}, bf16, as configured"
+    shape = model.state_dim, model.action_dim, model.config, model.members
+    faster = speed(half, *shape) / speed(single, *shape)
     if faster < FASTER:
         return fp32(), f"{single}, fp32: bf16 is not faster for so small a network"
+    made = bf16()
     if not difference(model, made) <= TOLERANCE:
         return fp32(), f"{single}, fp32: in bf16 this model would predict something else"
     return made, f"{half}, bf16: {faster:.1f} times as fast as fp32 here"

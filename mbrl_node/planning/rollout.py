@@ -96,10 +96,12 @@ class Rollout:
         self.model = self._propagation.model
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self._drawn: dict[int, Draws] = {}  # where there is nothing to draw, it is always the same
-        # What the library adds up itself; None: the states are needed here.
-        self._tables: NativeTask | None = None
-        if isinstance(self._propagation, NativePropagation) and not config.disagreement:
-            self._tables = NativeTask.of(self._task) if value is None else None
+        # What adds up the returns by itself, and of what; None: the states are needed here.
+        self._adder: tuple[NativePropagation, NativeTask] | None = None
+        tables = NativeTask.of(self._task)
+        states_wanted = value is not None or config.disagreement
+        if isinstance(self._propagation, NativePropagation) and tables and not states_wanted:
+            self._adder = self._propagation, tables
 
     @property
     def device(self) -> torch.device:
@@ -148,14 +150,15 @@ class Rollout:
     def particle_returns(self, state: Tensor, actions: Tensor) -> Tensor:
         """The return of each particle of each action sequence, [P, N]."""
         draws = self._draw(actions.shape[1])
-        if self._tables is not None and isinstance(self._propagation, NativePropagation):
-            return self._propagation.returns(state, actions, draws, self._tables)
+        if self._adder is not None:
+            native, tables = self._adder
+            return native.returns(state, actions, draws, tables)
         states = self._propagation.states(state, actions, draws)
         before, after = states[:-1], states[1:]
         by_time = actions.transpose(0, 1)[:, None].expand(*after.shape[:3], -1)
-        cost = (
-            self._config.disagreement * self._spread(after) if self._config.disagreement else None
-        )
+        cost = None
+        if self._config.disagreement:
+            cost = self._config.disagreement * self._spread(after)
         total, lives = sum_of_rewards(self._task, before, by_time, after, cost)
         if self._value is not None:
             value = self._value(after[-1])
@@ -194,11 +197,9 @@ class Rollout:
             worst = max(1, round(config.tail * particles))
             # NaN sorts last, where it would go unseen: 0 times the sum brings it back.
             result = total.sort(0).values[:worst].mean(0) + 0.0 * total.sum(0)
-            return result - config.deviation * total.std(0) if config.deviation else result
-        if not config.deviation:
-            return total.mean(0)
-        std, mean = torch.std_mean(total, 0)
-        return mean - config.deviation * std
+        else:
+            result = total.mean(0)
+        return result - config.deviation * total.std(0) if config.deviation else result
 
     def profile(self, state: Tensor, actions: Tensor) -> dict[str, float]:
         """The part of `returns` that each phase takes in the library; they add up to 1.
@@ -206,10 +207,10 @@ class Rollout:
         Raises:
             ValueError: no library adds up the returns of this rollout.
         """
-        if self._tables is None or not isinstance(self._propagation, NativePropagation):
+        if self._adder is None:
             raise ValueError(f"there is no profile of {self.engine}")
-        draws = self._draw(actions.shape[1])
-        return self._propagation.profile(state, actions, draws, self._tables)
+        native, tables = self._adder
+        return native.profile(state, actions, self._draw(actions.shape[1]), tables)
 
     @torch.no_grad()
     def proposals(self, state: Tensor, horizon: int) -> Tensor | None:

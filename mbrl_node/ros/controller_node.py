@@ -39,10 +39,10 @@ from mbrl_node.models import CheckpointError, load_checkpoint, newest_checkpoint
 from mbrl_node.planning import (
     PLANNERS,
     ActionSpace,
-    GraphedPlanner,
     Planner,
     Rollout,
     RolloutConfig,
+    graphed,
 )
 from mbrl_node.ros.clock import SimulatedClock
 from mbrl_node.ros.convert import plan_to_msg, to_time, transition_to_msg
@@ -154,10 +154,9 @@ class ControllerNode(Node):
             return make(name, self._spec)
         planner = find(PLANNER_GROUP, name, PLANNERS, Planner)
         space, dt = ActionSpace.of(self._spec).to(self._device), self._spec.dt
-        made = planner(declare_config(self, name, planner.Config), space, dt, seed)
         return PlanningController(
             name,
-            GraphedPlanner(made) if self._device.type == "cuda" else made,
+            graphed(planner(declare_config(self, name, planner.Config), space, dt, seed)),
             dt,
             on_plan=partial(self._on_plan, name),
             wants_states=lambda: self._plans.get_subscription_count() > 0,

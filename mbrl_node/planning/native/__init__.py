@@ -27,7 +27,7 @@ from mbrl_node.spec.terms import BarrierConstraint, RangeTermination, TermReward
 GROUP = 12
 ACTIVATIONS = ("identity", "silu", "relu", "tanh", "gelu", "leaky_relu", "elu")
 TERMS = ("cos", "sin", "linear", "abs", "square", "beyond")
-COUPLINGS = {"tsinf": 0, "ts1": 0, "expectation": 1, "moment_matching": 2}
+NONE, MEAN, REDRAWN = range(3)  # what becomes of the particles after a step
 PHASES = ("inputs", "hidden layers", "output layer", "update", "reward")
 
 # Libraries of each precision, the fastest first, and the processor's flags that they need.
@@ -150,7 +150,12 @@ def _processor_flags() -> frozenset[str]:
 class NativeTask:
     """Reward, end and constraint as tables that the libraries work through."""
 
-    def __init__(self, reward: TermReward, task: Task) -> None:
+    def __init__(
+        self,
+        reward: TermReward,
+        end: RangeTermination | None,
+        constraint: BarrierConstraint | None,
+    ) -> None:
         terms = [
             _Term(
                 TERMS.index(t.name),
@@ -163,20 +168,19 @@ class NativeTask:
             )
             for t in reward.terms
         ]
-        ranges = task.termination.ranges if isinstance(task.termination, RangeTermination) else ()
-        barriers = (
-            task.constraint.barriers if isinstance(task.constraint, BarrierConstraint) else ()
-        )
+        ranges = [_Range(r.column, r.angle, r.low, r.high) for r in (end.ranges if end else ())]
+        barriers = [
+            _Barrier(b.column, b.angle, b.limit, b.scale, b.weight)
+            for b in (constraint.barriers if constraint else ())
+        ]
         self.struct = _Task(
             (_Term * len(terms))(*terms),
-            (_Range * len(ranges))(*(_Range(r.column, r.angle, r.low, r.high) for r in ranges)),
-            (_Barrier * len(barriers))(
-                *(_Barrier(b.column, b.angle, b.limit, b.scale, b.weight) for b in barriers)
-            ),
+            (_Range * len(ranges))(*ranges),
+            (_Barrier * len(barriers))(*barriers),
             len(terms),
             len(ranges),
             len(barriers),
-            task.termination is not None,
+            end is not None,
         )
 
     @classmethod
@@ -189,7 +193,7 @@ class NativeTask:
             return None
         if not isinstance(constraint, BarrierConstraint | None):
             return None
-        return cls(reward, task)
+        return cls(reward, end, constraint)
 
 
 class NativePropagation:
@@ -207,7 +211,7 @@ class NativePropagation:
         loaded = load(library)
         if loaded is None:
             raise ValueError(f"there is no library {library} on this machine")
-        self.library, self._call = library, loaded.mbrl_rollout
+        self._call = loaded.mbrl_rollout
         self.model, self._propagation = model, propagation
         net, geometry = model.net, model.geometry
         bf16, tiles = library in LIBRARIES["bf16"], library == "amx"
@@ -313,7 +317,9 @@ class NativePropagation:
                 f"{len(draws.members)} steps do not fit {self.model.model_state_dim} numbers of a "
                 f"state and {self.model.action_dim} of an action"
             )
-        alone = self._propagation == "moment_matching" and draws.redraw is None
+        coupling = NONE if draws.redraw is None else REDRAWN
+        if self._propagation == "expectation":
+            coupling = MEAN
         plan = _Plan(
             state.data_ptr(),
             actions.data_ptr(),
@@ -327,7 +333,7 @@ class NativePropagation:
             samples,
             horizon,
             draws.particles,
-            0 if alone else COUPLINGS[self._propagation],
+            coupling,
             torch.get_num_threads(),
         )
         self._call(self._struct, plan)

@@ -53,19 +53,13 @@ static inline vf pack(vf even, vf odd) {
 }
 
 // A number as the sum of two of bf16, in one cell: it enters a product with 16 bits of mantissa.
-static inline vf split(vf x) {
+static inline vf as_input(vf x) {
     const vf high = (vf)(((vu)x + 0x8000u) & 0xffff0000u);
     return pack(high, x - high);
 }
-#endif
-
-static inline vf as_input(vf x) {
-#if defined(USE_AMX) || defined(USE_BF16)
-    return split(x);
 #else
-    return x;
+static inline vf as_input(vf x) { return x; }
 #endif
-}
 
 #if !defined(USE_AMX)
 

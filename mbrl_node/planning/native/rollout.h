@@ -1,9 +1,10 @@
 // Rolls action sequences through an ensemble of networks: one source, compiled for several
 // instruction sets (see the .cpp files beside it, and __init__.py, which lays the data out).
 //
-// Samples are lanes. A block of up to MOST vectors of them goes all the way through the horizon, particle by
-// particle, so that its states, inputs and neurons stay in the cache: there is no pass over all
-// samples between two operations. Everything but the products and activations of a bf16 build is fp32.
+// Samples are lanes. A block of up to MOST vectors of them goes all the way through the horizon,
+// particle by particle, so that its states, inputs and neurons stay in the cache: there is no pass over
+// all samples between two operations. Everything but the products and activations of a bf16 build is
+// fp32.
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -53,6 +54,9 @@ struct Model {
     int32_t linear_count, angle_count, quaternion_count, plain_count, delta_dim;
     int32_t widest;  // cells of the widest input or output of a layer
     int32_t reserved;
+
+    int feature_dim() const { return linear_count + 2 * angle_count + 6 * quaternion_count; }
+    int seen_dim() const { return feature_dim() + action_dim; }  // of one period, before it is normalised
 };
 
 struct Task {
@@ -118,12 +122,10 @@ struct Block {
 
     vf *state(int p, int column) const { return of(s.state, base + (p - base) * model.state_dim + column); }
 
-    int feature_dim() const { return model.linear_count + 2 * model.angle_count + 6 * model.quaternion_count; }
-
-    // What the network saw, and did, at some step: [features + m][B]; a ring of `history` of them.
+    // Features of the state, and action, of some step: [features + m][B]; a ring of `history` of them.
     float *seen(int p, int t) const {
         const int slot = (t % model.history + model.history) % model.history;
-        return s.history + ((int64_t)(p - base) * model.history + slot) * (feature_dim() + model.action_dim) * B;
+        return s.history + ((int64_t)(p - base) * model.history + slot) * model.seen_dim() * B;
     }
 
     void unit_quaternion(const vf *const q[4], int r, vf result[4]) const {
@@ -170,12 +172,12 @@ struct Block {
             const float *past = plan.start + n + (back - 1) * (n + m);
             fill(now, past, n);
             features(now, seen(p, -back));
-            fill(seen(p, -back) + feature_dim() * B, past + n, m);
+            fill(seen(p, -back) + model.feature_dim() * B, past + n, m);
         }
         fill(now, plan.start, n);
     }
 
-    void load_actions(int t) const {  // [m][B]; lanes beyond the samples stay 0
+    void load_actions(int t) const {  // [m][B]; nobody looks at lanes beyond the samples
         for (int i = 0; i < model.action_dim; ++i) {
             const float *from = plan.actions + ((int64_t)t * model.action_dim + i) * plan.samples + first;
             memcpy(s.actions + (int64_t)i * B, from, 4 * count);
@@ -183,10 +185,10 @@ struct Block {
     }
 
     void inputs(int p, int t) const {
-        const int size = feature_dim() + model.action_dim;
+        const int size = model.seen_dim();
         float *now = seen(p, t);
         features((const float *)state(p, 0), now);
-        memcpy(now + feature_dim() * B, s.actions, sizeof(float) * model.action_dim * B);
+        memcpy(now + model.feature_dim() * B, s.actions, sizeof(float) * model.action_dim * B);
         const float *mean = model.input_mean, *scale = model.input_scale;
         vf *to = (vf *)s.cells[0];
         for (int back = 0; back < model.history; ++back) {
@@ -295,13 +297,9 @@ struct Block {
             total[r] += function(of_angle(values[r] - term.target, term.is_angle)) * term.weight;
     }
 
-    void rewards(int p, vf total[R]) const {
+    // Adds reward less cost of the state that was reached.
+    void add_rewards(int p, vf total[R]) const {
         const Task &task = *plan.task;
-        for (int r = 0; r < R; ++r) {
-            total[r] = vf{};
-            for (int i = 0; i < model.state_dim; ++i) total[r] += state(p, i)[r];
-            total[r] *= 0.0f;  // NaN where anything is not finite
-        }
         for (int k = 0; k < task.term_count; ++k) {
             const Term &term = task.terms[k];
             const vf *values = term.of_action ? (const vf *)s.actions + term.column * R : state(p, term.column);
@@ -329,15 +327,17 @@ struct Block {
 
     void pay(int p) {
         const Task &task = *plan.task;
-        vf reward[R];
-        rewards(p, reward);
+        vf zero[R]{}, reward[R];  // zero: NaN where anything is not finite
+        for (int r = 0; r < R; ++r) {
+            for (int i = 0; i < model.state_dim; ++i) zero[r] += state(p, i)[r];
+            reward[r] = zero[r] *= 0.0f;
+        }
+        add_rewards(p, reward);
         for (int r = 0; r < R; ++r) {
             vf &total = of(s.total, p)[r], &lives = of(s.lives, p)[r];
             total = lives > 0.0f ? total + reward[r] : total;
             if (!task.ends) continue;
-            vf finite{};
-            for (int i = 0; i < model.state_dim; ++i) finite += state(p, i)[r];
-            vf goes_on = finite * 0.0f == 0.0f ? lives : vf{};
+            vf goes_on = zero[r] == 0.0f ? lives : vf{};
             for (int k = 0; k < task.range_count; ++k) {
                 const Range &it = task.ranges[k];
                 const vf x = of_angle(state(p, it.column)[r], it.is_angle);
@@ -389,9 +389,8 @@ struct Job {  // some particles of a block
 
 void work(const Model &model, const Plan &plan, const std::vector<Job> &jobs, std::atomic<int> &next) {
     const int together = plan.coupling == NONE ? 1 : plan.particles, B = MOST * L;
-    int features = model.linear_count + 2 * model.angle_count + 6 * model.quaternion_count;
     const size_t sizes[] = {(size_t)together * model.state_dim * B,
-                            (size_t)together * model.history * (features + model.action_dim) * B,
+                            (size_t)together * model.history * model.seen_dim() * B,
                             (size_t)together * B,
                             (size_t)together * B,
                             (size_t)model.action_dim * B,
