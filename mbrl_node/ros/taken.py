@@ -1,0 +1,75 @@
+"""Subscriptions whose messages the control thread takes by itself.
+
+An executor hands each message over from another thread, which costs more than the tick that uses it,
+and decides when. Here a message waits in the middleware until somebody asks for the newest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+from rclpy.callback_groups import CallbackGroup
+from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+
+Message = TypeVar("Message")
+
+
+class _NoExecutor(CallbackGroup):
+    """What is in this group is never ready in the eyes of an executor."""
+
+    def can_execute(self, entity: object) -> bool:
+        return False
+
+    def beginning_execution(self, entity: object) -> bool:
+        return False
+
+
+class Taken(Generic[Message]):
+    """A subscription without a callback. Only one thread may use it."""
+
+    def __init__(
+        self, node: Node, kind: type[Message], topic: str, qos: QoSProfile | int = 1
+    ) -> None:
+        self._node = node
+        self.subscription: Any = node.create_subscription(
+            kind, topic, _never_called, qos, callback_group=_NoExecutor()
+        )
+
+    def newest(self) -> Message | None:
+        """The newest message that has not been given yet, or None; those before it are dropped."""
+        newest: Message | None = None
+        while (message := self._take()) is not None:
+            newest = message
+        return newest
+
+    def _take(self) -> Message | None:
+        handle = self.subscription.handle
+        with handle:
+            taken = handle.take_message(self.subscription.msg_type, False)
+        return None if taken is None else taken[0]
+
+    def close(self) -> None:
+        """Ends the subscription."""
+        self._node.destroy_subscription(self.subscription)
+
+
+class Waiter:
+    """Waits until a message is there. Only one thread may use it."""
+
+    def __init__(self, node: Node, taken: Sequence[Taken[Any]]) -> None:
+        self._handles = [t.subscription.handle for t in taken]
+        self._set = _rclpy.WaitSet(len(taken), 0, 0, 0, 0, 0, node.context.handle)
+
+    def wait(self, timeout: float) -> None:
+        """Waits for a message on any of them, `timeout` s at most."""
+        self._set.clear_entities()
+        for handle in self._handles:
+            self._set.add_subscription(handle)
+        self._set.wait(round(timeout * 1e9))
+
+
+def _never_called(message: object) -> None:
+    raise AssertionError("the control thread takes this message, no executor")
