@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from mbrl_node.spec.display import PLACES
 from mbrl_node.spec.errors import Location, Problem, did_you_mean, path, show
 
 _Item = tuple[Location, Mapping[str, object]]
@@ -35,6 +36,10 @@ def reference_problems(document: object) -> Iterator[Problem]:
     for at in (("termination",), ("constraints",), ("goal", "conditions")):
         for item in _items(document, at):
             yield from _unknown(item, state_names, "the state")
+    display = document.get("display") if isinstance(document, Mapping) else None
+    if isinstance(display, Mapping):
+        for place in PLACES:
+            yield from _unknown((("display",), display), state_names, "the state", place)
 
 
 def _items(document: object, at: Location) -> list[_Item]:
@@ -70,11 +75,11 @@ def _twice(items: list[_Item], keys: tuple[str, ...], complaint: str) -> Iterato
             seen[values] = at
 
 
-def _unknown(item: _Item, known: list[str], where: str) -> Iterator[Problem]:
+def _unknown(item: _Item, known: list[str], where: str, key: str = "of") -> Iterator[Problem]:
     at, mapping = item
-    name = mapping.get("of")
+    name = mapping.get(key)
     if isinstance(name, str) and name not in known:
         hint = did_you_mean(name, known)
         yield Problem(
-            (*at, "of"), f"{show(name)} is not a field of {where}{hint} ({', '.join(known)})"
+            (*at, key), f"{show(name)} is not a field of {where}{hint} ({', '.join(known)})"
         )

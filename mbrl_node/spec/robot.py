@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, PrivateAttr, ValidationError
 
+from mbrl_node.spec.display import Display
 from mbrl_node.spec.errors import Location, Problem, SpecError, from_pydantic, line, show
 from mbrl_node.spec.parts import (
     ActionTopic,
@@ -51,6 +52,7 @@ class RobotSpec(SpecModel):
     goal: Goal | None = Field(None, description="when the task counts as solved")
     episode: Episode = Field(description="how long an episode is, and how to reset")
     sim: Sim | None = Field(None, description="how PyBullet builds the robot")
+    display: Display | None = Field(None, description="the state fields that are a place")
 
     _path: Path | None = PrivateAttr(None)
     _source: str = PrivateAttr("robot spec")
@@ -218,8 +220,9 @@ class RobotSpec(SpecModel):
         decides what a number does: the same array drives an effort or a velocity controller.
 
         It leaves out what can change without making old data wrong: the action's limits (3 N is
-        3 N whether 5 or 10 are allowed), the timeout, what a model looks at, the simulation, and
-        the task (reward, termination, goal, episode), because models learn the dynamics alone.
+        3 N whether 5 or 10 are allowed), the timeout, what a model looks at, the simulation and the
+        display, and the task (reward, termination, goal, episode), because models learn the
+        dynamics alone.
         """
         state = [
             (topic.topic, topic.type, field.name, field.joint, field.value, field.unit, field.angle)

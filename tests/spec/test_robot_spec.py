@@ -65,6 +65,7 @@ def test_the_cart_pole_is_described_by_its_file(cartpole_path: Path) -> None:
     assert spec.goal is not None and spec.goal.hold_time == 5.0
     assert spec.episode.reset_service == "/reset"
     assert spec.sim is not None and spec.sim.initial == {"cart_to_pole": 3.14159265}
+    assert spec.display is not None and (spec.display.x, spec.display.y) == ("x", None)
 
 
 def keys_of(model: type[BaseModel]) -> Iterator[str]:
@@ -88,6 +89,7 @@ def test_what_is_optional_may_be_left_out() -> None:
     assert spec.constraints == ()
     assert spec.goal is None
     assert spec.sim is None
+    assert spec.display is None
     assert spec.episode.reset_service is None
     assert spec.path is None
 
@@ -174,6 +176,7 @@ NO_MEANING: list[Callable[[Document], object]] = [
     lambda d: d.update(goal={"hold_time": 1, "conditions": [{"term": "cos", "of": "q", "min": 0}]}),
     lambda d: d["episode"].update(length=5, reset_service="/reset"),
     lambda d: d.update(sim={"urdf": "a.urdf", "physics_rate": 100, "state_rate": 10}),
+    lambda d: d.update(display={"frame": "world", "x": "q"}),
 ]
 
 

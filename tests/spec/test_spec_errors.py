@@ -13,7 +13,9 @@ from mbrl_node.spec import RobotSpec, SpecError
 
 GONE = object()
 FIELDS = "(x, theta, x_dot, theta_dot, force)"
-ROBOT_KEYS = "(name, rate, state, action, reward, termination, constraints, goal, episode, sim)"
+ROBOT_KEYS = (
+    "(name, rate, state, action, reward, termination, constraints, goal, episode, sim, display)"
+)
 
 
 def keys_of(path: str) -> list[str | int]:

@@ -1,0 +1,29 @@
+"""Where a robot's state can be seen: the fields that are a place in a frame of tf2's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field
+
+from mbrl_node.spec.errors import Problem
+from mbrl_node.spec.parts import SpecModel, _matching
+
+FrameName = Annotated[str, _matching(r"[^\s/]\S*", "is not a frame: no space, no / at its start")]
+
+PLACES = ("x", "y", "z", "yaw")
+
+
+class Display(SpecModel):
+    """The state fields that are a place, for pictures of plans; what is not given is 0."""
+
+    frame: FrameName = Field(description="the tf2 frame that the place is in")
+    x: str | None = Field(None, description="the state field that is its x, m")
+    y: str | None = Field(None, description="the state field that is its y, m")
+    z: str | None = Field(None, description="the state field that is its z, m")
+    yaw: str | None = Field(None, description="the state field that is its turn about z, rad")
+
+    def check(self) -> Iterator[Problem]:
+        if self.x is None and self.y is None and self.z is None:
+            yield Problem(("x",), "is missing: give x, y, z or several")
