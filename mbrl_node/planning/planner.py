@@ -139,12 +139,17 @@ class Planner(ABC):
         used: what the last plan looked at.
         remembers: names of the tensors, or None, that a plan leaves for the next.
         effort: what a plan looks at without a budget.
+        keep: how many of the best sequences that a plan looks at are to be kept, for pictures.
+        kept: these, [K, H, m], and their returns, [K], best first, of the last iteration. None as
+            long as none were asked for, and always where a GPU repeats recorded plans.
         tops: while a plan is recorded, to be repeated by a GPU: the highest return of each
             iteration. Then no number may be looked at, and no shape depend on one.
     """
 
     Config: ClassVar[type[PlannerConfig]] = PlannerConfig
     remembers: ClassVar[tuple[str, ...]] = ("_mean",)
+    keep: int = 0
+    kept: tuple[Tensor, Tensor] | None = None
 
     def __init__(self, config: PlannerConfig, space: ActionSpace, dt: float, seed: int = 0) -> None:
         self.space, self.horizon, self._seed = space, max(1, round(config.horizon / dt)), seed
@@ -251,6 +256,10 @@ class Planner(ABC):
             self.tops.append(returns.max())
         elif float(returns.max()) == -math.inf:
             raise PlanningError(NO_RETURN)
+        elif self.keep:
+            count = min(self.keep, int((returns > -math.inf).sum()))
+            values, index = returns.topk(count)
+            self.kept = actions.index_select(0, index), values
         return returns
 
     def _uniform(self, samples: int, steps: int, size: int) -> Tensor:

@@ -85,7 +85,8 @@ class Rollout:
     ) -> None:
         self._config = config = config or RolloutConfig()
         self._arguments = world, task, config, value, seed
-        self._task, self.policy = world.completed(task), world.policy
+        self._task = world.completed(task)
+        self.policy, self.inverse = world.policy, world.inverse
         self._reward = given_reward(self._task)
         if value is None and self.policy is not None and config.terminal_value:
             value = self.policy.value
@@ -247,15 +248,27 @@ class Rollout:
             state: model state, [x].
             actions: [H, m].
         """
-        n = self.model.state_dim
-        states = state.expand(self.model.members, 1, -1)
-        result, total = [state[:n]], 0.0
-        for action in actions:
-            action = action.expand(len(states), 1, -1)
+        states, returns = self.trajectories(state, actions[None])
+        return states[0], float(returns[0])
+
+    @torch.no_grad()
+    def trajectories(self, state: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """The states along each of K action sequences, [K, H + 1, n], and their returns, [K], means
+        over members.
+
+        Args:
+            state: model state, [x].
+            actions: [K, H, m].
+        """
+        n, members, count = self.model.state_dim, self.model.members, len(actions)
+        states = state.expand(members, count, -1)
+        result, total = [states.mean(0)[:, :n]], state.new_zeros(count)
+        for action in actions.unbind(1):
+            action = action.expand(members, count, -1)
             before, states = states, self.model.predict(states, action)
-            result.append(states.mean((0, 1))[:n])
-            total += float(self._reward(before[..., :n], action, states[..., :n]).mean())
-        return torch.stack(result), total
+            result.append(states.mean(0)[:, :n])
+            total = total + self._reward(before[..., :n], action, states[..., :n]).mean(0)
+        return torch.stack(result, 1), total
 
 
 def given_reward(task: Task) -> RewardFunction:

@@ -113,6 +113,35 @@ def test_an_action_of_more_than_one_dimension_has_its_own_bounds_and_noise_in_ea
 
 
 @every_planner
+def test_the_best_sequences_of_the_last_iteration_are_kept_when_asked_for(name):
+    planner, objective = make(name, samples=30), target(0.5)
+    planner.plan(objective, STATE)
+    assert planner.kept is None
+    planner.keep = 4
+    planner.plan(objective, STATE)
+    assert planner.kept is not None
+    actions, returns = planner.kept
+    everything = objective.function(objective.seen[-1])
+    assert actions.shape == (4, H, 1) and torch.equal(returns, everything.topk(4).values)
+    assert torch.equal(objective.function(actions), returns)
+
+
+@every_planner
+def test_keeping_the_best_changes_no_plan_and_keeps_none_that_is_lost(name):
+    def mostly_lost(a):
+        value = -(a - 0.5).square().sum((1, 2))
+        value[2:] = math.nan
+        return value
+
+    plain, keeper = make(name, samples=30), make(name, samples=30)
+    keeper.keep = 4
+    for objective in (target(0.5), Objective(mostly_lost), target(0.5)):
+        assert torch.equal(plain.plan(objective, STATE), keeper.plan(objective, STATE))
+        assert keeper.kept is not None and torch.isfinite(keeper.kept[1]).all()
+        assert len(keeper.kept[0]) == len(keeper.kept[1])
+
+
+@every_planner
 def test_a_nan_return_never_wins_nor_poisons_the_next_plan(name):
     def trap(bad):
         def function(a):

@@ -96,6 +96,18 @@ def test_the_trajectory_has_the_return_that_one_sequence_has():
     assert abs(total - float(rollout.returns(state, actions[None]))) < 1e-3
 
 
+def test_several_trajectories_at_once_are_those_of_each_sequence():
+    rollout, state = Rollout(world(history=2), TASK), torch.zeros(4)
+    start = rollout.model_state(state.expand(2, -1), torch.ones(1, 1))
+    actions = torch.randn(3, 5, 1, generator=torch.Generator().manual_seed(1))
+    states, totals = rollout.trajectories(start, actions)
+    assert states.shape == (3, 6, 4)
+    for each, total, sequence in zip(states, totals, actions, strict=True):
+        alone, its_total = rollout.trajectory(start, sequence)
+        torch.testing.assert_close(each, alone, rtol=1e-4, atol=1e-5)
+        assert abs(float(total) - its_total) < 1e-4
+
+
 # From here on: a robot on a line. Member e moves it by drift[e] + gain[e] * action a step, and by
 # noise of a known standard deviation.
 LINE = BoxSystem("line", 0.1, ("x",), ("u",), -1.0, 1.0)
