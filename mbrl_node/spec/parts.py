@@ -123,6 +123,9 @@ class ActionField(SpecModel):
     max: Number = Field(description="the highest command")
     safe: Number = Field(description="the command that is sent when there is nothing better")
     max_rate: Positive | None = Field(None, description="the fastest change, in unit/s")
+    max_jerk: Positive | None = Field(
+        None, description="the fastest change of the change, in unit/s^2"
+    )
     unit: Text = Field(description="the unit, such as N, N m, rad/s")
 
     def check(self) -> Iterator[Problem]:
@@ -191,6 +194,37 @@ class StateRange(SpecModel):
 
     def check(self) -> Iterator[Problem]:
         yield from _check_range(self.min, self.max)
+
+
+class EnvelopeRange(SpecModel):
+    """Where a robot may be, whoever commands it: outside the soft range it is pushed back, outside
+    the hard range (`min`, `max`) it is stopped. An angle is wrapped to (-pi, pi] first."""
+
+    of: str = Field(description="the name of the state field")
+    min: Number | None = Field(None, description="below it the robot is stopped")
+    max: Number | None = Field(None, description="above it the robot is stopped")
+    soft_min: Number | None = Field(None, description="below it the robot is pushed back")
+    soft_max: Number | None = Field(None, description="above it the robot is pushed back")
+
+    def check(self) -> Iterator[Problem]:
+        if all(b is None for b in (self.min, self.max, self.soft_min, self.soft_max)):
+            yield Problem(("min",), "is missing: give min, max, soft_min, soft_max or several")
+        elif self.min is not None and self.max is not None and self.min >= self.max:
+            yield _range_problem(self.min, self.max)
+        else:
+            yield from self._check_soft()
+
+    def _check_soft(self) -> Iterator[Problem]:
+        for key, soft in (("soft_min", self.soft_min), ("soft_max", self.soft_max)):
+            if soft is None:
+                continue
+            if self.min is not None and soft <= self.min:
+                yield Problem((key,), f"{show(soft)} must be above min {show(self.min)}")
+            if self.max is not None and soft >= self.max:
+                yield Problem((key,), f"{show(soft)} must be below max {show(self.max)}")
+        low, high = self.soft_min, self.soft_max
+        if low is not None and high is not None and low >= high:
+            yield Problem(("soft_max",), f"{show(high)} must be above soft_min {show(low)}")
 
 
 class Constraint(StateRange):

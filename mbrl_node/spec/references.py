@@ -33,7 +33,7 @@ def reference_problems(document: object) -> Iterator[Problem]:
         return  # a name itself is wrong: whatever refers to it is not to blame
     for item in _items(document, ("reward",)):
         yield from _unknown(item, known, "the state or action")
-    for at in (("termination",), ("constraints",), ("goal", "conditions")):
+    for at in (("envelope",), ("termination",), ("constraints",), ("goal", "conditions")):
         for item in _items(document, at):
             yield from _unknown(item, state_names, "the state")
     display = document.get("display") if isinstance(document, Mapping) else None

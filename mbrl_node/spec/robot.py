@@ -20,6 +20,7 @@ from mbrl_node.spec.errors import Location, Problem, SpecError, from_pydantic, l
 from mbrl_node.spec.parts import (
     ActionTopic,
     Constraint,
+    EnvelopeRange,
     Episode,
     Goal,
     JointStateField,
@@ -44,6 +45,9 @@ class RobotSpec(SpecModel):
     rate: Positive = Field(description="control rate in Hz")
     state: NonEmptyListOf[JointStateTopic] = Field(description="the topics the state comes from")
     action: ActionTopic = Field(description="where commands go, and their limits")
+    envelope: ListOf[EnvelopeRange] = Field(
+        (), description="the ranges outside of which the robot is pushed back or stopped"
+    )
     reward_terms: NonEmptyListOf[RewardTerm] = Field(
         alias="reward", description="the terms whose weighted sum is the reward"
     )
@@ -137,6 +141,9 @@ class RobotSpec(SpecModel):
             for i, allowed in enumerate(ranges):
                 bounds.append(((key, i, "min"), allowed.of, allowed.min))
                 bounds.append(((key, i, "max"), allowed.of, allowed.max))
+        for i, limits in enumerate(self.envelope):
+            for key in ("min", "max", "soft_min", "soft_max"):
+                bounds.append((("envelope", i, key), limits.of, getattr(limits, key)))
         for at, name, bound in bounds:
             if name in angles and bound is not None and abs(bound) >= math.pi:
                 yield Problem(
@@ -211,6 +218,13 @@ class RobotSpec(SpecModel):
         return np.array([math.inf if rate is None else rate for rate in rates])
 
     @property
+    def action_max_jerk(self) -> FloatArray:
+        """The fastest change of the action's change per s^2, inf where it has no limit,
+        [action_dim]."""
+        jerks = (field.max_jerk for field in self.action.fields)
+        return np.array([math.inf if jerk is None else jerk for jerk in jerks])
+
+    @property
     def hash(self) -> int:
         """A number from 1 to 2^63 - 1 that says what the numbers of a transition mean.
 
@@ -220,9 +234,9 @@ class RobotSpec(SpecModel):
         decides what a number does: the same array drives an effort or a velocity controller.
 
         It leaves out what can change without making old data wrong: the action's limits (3 N is
-        3 N whether 5 or 10 are allowed), the timeout, what a model looks at, the simulation and the
-        display, and the task (reward, termination, goal, episode), because models learn the
-        dynamics alone.
+        3 N whether 5 or 10 are allowed), the envelope, the timeout, what a model looks at, the
+        simulation and the display, and the task (reward, termination, goal, episode), because
+        models learn the dynamics alone.
         """
         state = [
             (topic.topic, topic.type, field.name, field.joint, field.value, field.unit, field.angle)

@@ -59,6 +59,12 @@ def test_the_cart_pole_is_described_by_its_file(cartpole_path: Path) -> None:
     assert spec.action_max.tolist() == [5.0]
     assert spec.action_safe.tolist() == [0.0]
     assert spec.action_max_rate.tolist() == [math.inf]
+    assert spec.action_max_jerk.tolist() == [math.inf]
+    assert [(r.of, r.min, r.max) for r in spec.envelope] == [
+        ("x", -5.5, 5.5),
+        ("x_dot", -15.0, 15.0),
+        ("theta_dot", -25.0, 25.0),
+    ]
     assert spec.dt == 0.04
     assert [term.term for term in spec.reward_terms] == ["cos", "square", "beyond", *["square"] * 2]
     assert [(r.of, r.min, r.max) for r in spec.termination] == [("x", -5.0, 5.0)]
@@ -85,6 +91,7 @@ def test_the_file_of_the_cart_pole_shows_every_key(cartpole_path: Path, key: str
 
 def test_what_is_optional_may_be_left_out() -> None:
     spec = RobotSpec.from_dict(TINY)
+    assert spec.envelope == ()
     assert spec.termination == ()
     assert spec.constraints == ()
     assert spec.goal is None
@@ -105,6 +112,22 @@ def test_a_max_rate_is_given_per_action_field(document: Document) -> None:
     spec = changed(document, lambda d: d["action"]["fields"].append(field | {"max_rate": 2}))
     assert spec.action_max_rate.tolist() == [math.inf, 2.0]
     assert spec.action_safe.tolist() == [0.0, 1.0]
+
+
+def test_a_max_jerk_is_given_per_action_field_and_needs_no_max_rate(document: Document) -> None:
+    field = {"name": "brake", "joint": "b", "min": 0, "max": 1, "safe": 1, "unit": "N"}
+    spec = changed(document, lambda d: d["action"]["fields"].append(field | {"max_jerk": 20}))
+    assert spec.action_max_rate.tolist() == [math.inf, math.inf]
+    assert spec.action_max_jerk.tolist() == [math.inf, 20.0]
+
+
+def test_an_envelope_may_have_any_of_its_limits(document: Document) -> None:
+    ranges = [{"of": "x", "soft_max": 1.0}, {"of": "theta", "min": -1, "soft_min": -0.5}]
+    spec = changed(document, lambda d: d.update(envelope=ranges))
+    assert [(r.of, r.min, r.max, r.soft_min, r.soft_max) for r in spec.envelope] == [
+        ("x", None, None, None, 1.0),
+        ("theta", -1.0, None, -0.5, None),
+    ]
 
 
 def test_integers_are_taken_as_numbers() -> None:
@@ -170,6 +193,8 @@ NO_MEANING: list[Callable[[Document], object]] = [
     lambda d: d.update(rate=10.0),
     lambda d: d["state"][0].update(timeout=1.0),
     lambda d: d["action"]["fields"][0].update(min=-2, max=3, safe=1, max_rate=5),
+    lambda d: d["action"]["fields"][0].update(max_jerk=5),
+    lambda d: d.update(envelope=[{"of": "q", "min": -2, "soft_min": -1}]),
     lambda d: d.update(reward=[{"term": "cos", "of": "u", "weight": 1}]),
     lambda d: d.update(termination=[{"of": "q", "min": 0}]),
     lambda d: d.update(constraints=[{"of": "q", "min": 0, "margin": 1, "weight": 1}]),

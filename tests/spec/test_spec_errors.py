@@ -14,7 +14,8 @@ from mbrl_node.spec import RobotSpec, SpecError
 GONE = object()
 FIELDS = "(x, theta, x_dot, theta_dot, force)"
 ROBOT_KEYS = (
-    "(name, rate, state, action, reward, termination, constraints, goal, episode, sim, display)"
+    "(name, rate, state, action, envelope, reward, termination, constraints, goal, episode, sim,"
+    " display)"
 )
 
 
