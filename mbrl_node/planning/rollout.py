@@ -262,7 +262,7 @@ class Rollout:
         """
         n, members, count = self.model.state_dim, self.model.members, len(actions)
         states = state.expand(members, count, -1)
-        result, total = [states.mean(0)[:, :n]], state.new_zeros(count)
+        result, total = [state[:n].expand(count, -1)], state.new_zeros(count)
         for action in actions.unbind(1):
             action = action.expand(members, count, -1)
             before, states = states, self.model.predict(states, action)
