@@ -4,8 +4,9 @@ from pathlib import Path
 
 import yaml
 
+from mbrl_node.control import PDConfig, RandomConfig, RelayConfig
 from mbrl_node.learning import LearnerConfig, TrainerConfig
-from mbrl_node.models import ModelConfig, PolicyConfig
+from mbrl_node.models import InverseConfig, ModelConfig, PolicyConfig
 from mbrl_node.planning import PLANNERS, RolloutConfig
 
 
@@ -19,5 +20,10 @@ def test_the_parameter_file_is_the_defaults():
         "trainer": TrainerConfig,
         "model": ModelConfig,
         "policy": PolicyConfig,
+        "inverse": InverseConfig,
+        "random": RandomConfig,
+        "pd": PDConfig,
+        "teleop": RelayConfig,
+        "external": RelayConfig,
     }
     assert shown == {name: kind().model_dump(mode="json") for name, kind in kinds.items()}

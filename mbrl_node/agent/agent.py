@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mbrl_node.control import Observation, RandomActions
 from mbrl_node.data import Transition
 from mbrl_node.learning import Learner, LearnerConfig, TrainerConfig, Update
-from mbrl_node.models import ModelConfig, PolicyConfig
+from mbrl_node.models import InverseConfig, ModelConfig, PolicyConfig
 from mbrl_node.planning import (
     PLANNERS,
     ActionSpace,
@@ -51,6 +51,7 @@ class AgentConfig(BaseModel):
     trainer: TrainerConfig = TrainerConfig()
     model: ModelConfig = ModelConfig()
     policy: PolicyConfig = PolicyConfig()
+    inverse: InverseConfig = InverseConfig()
     plugins: dict[str, dict[str, Any]] = Field(
         {}, description="parameters of planners that are plugins, by name"
     )
@@ -103,6 +104,7 @@ class Agent:
             seed,
             device,
             config.policy,
+            config.inverse,
         )
         self._learn = learn
         self._explorer = RandomActions("random", system, seed=seed)

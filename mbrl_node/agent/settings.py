@@ -14,6 +14,8 @@ from mbrl_node.planning import PLANNERS, Planner
 from mbrl_node.spec.errors import from_pydantic, line, one_line, show
 from mbrl_node.spec.plugins import PluginError, find
 
+# Sections of config/mbrl.yaml that only the nodes have a use for.
+NODE_SECTIONS = ("random", "pd", "teleop", "external")
 Settings = Mapping[str, Any]  # sections of `AgentConfig`, as far as they are set
 
 
@@ -38,7 +40,7 @@ def read_file(path: Path) -> dict[str, Any]:
             data = data[wrapper]
     if not isinstance(data, dict):
         raise SettingsError(f"{path}: {show(data)} is not a mapping of sections, such as model:")
-    return data
+    return {key: value for key, value in data.items() if key not in NODE_SECTIONS}
 
 
 def from_pairs(pairs: Iterable[str]) -> dict[str, Any]:

@@ -1,11 +1,21 @@
 """Controllers, what keeps them safe, and the loop that runs them. No ROS here."""
 
-from mbrl_node.control.controller import Controller, Hold, Observation, RandomActions
+from mbrl_node.control.controller import (
+    Controller,
+    ControllerConfig,
+    Hold,
+    Observation,
+    RandomActions,
+    RandomConfig,
+)
 from mbrl_node.control.loop import ControlLoop, Tick
 from mbrl_node.control.manager import ControllerManager, SwitchError
 from mbrl_node.control.pacer import Clock, Pacer, SteadyClock
+from mbrl_node.control.pd import PDConfig, PDController
 from mbrl_node.control.planning_controller import PlanningController, TimedPlan
 from mbrl_node.control.policy_controller import PolicyController
+from mbrl_node.control.reference import Reference
+from mbrl_node.control.relay import Relay, RelayConfig
 from mbrl_node.control.safety import SafetyFilter
 from mbrl_node.control.tracking import ParametricController, TrackingController
 
@@ -13,14 +23,21 @@ __all__ = [
     "Clock",
     "ControlLoop",
     "Controller",
+    "ControllerConfig",
     "ControllerManager",
     "Hold",
     "Observation",
+    "PDConfig",
+    "PDController",
     "Pacer",
     "ParametricController",
     "PlanningController",
     "PolicyController",
     "RandomActions",
+    "RandomConfig",
+    "Reference",
+    "Relay",
+    "RelayConfig",
     "SafetyFilter",
     "SteadyClock",
     "SwitchError",

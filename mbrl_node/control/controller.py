@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from mbrl_node.spec.system import System
 
@@ -20,11 +22,20 @@ class Observation:
     time: int  # robot time of the tick, ns
     stamp: int  # robot time of the measurement, ns
     state: Array  # [n]
+    in_flight: tuple[Array, ...] = ()  # commands sent whose effect the state does not show yet,
+    # oldest first, [m] each: the first is in effect now
+
+
+class ControllerConfig(BaseModel):
+    """What can be set of a controller: nothing, but in subclasses."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Controller(ABC):
     """Asks for one action a tick. Only the control thread calls it, and never waits long for it."""
 
+    Config: ClassVar[type[BaseModel]] = ControllerConfig  # a node declares its fields as parameters
     model_version = 0  # of the model behind the last action; 0: none
 
     def __init__(self, name: str) -> None:
@@ -38,6 +49,9 @@ class Controller(ABC):
     def activate(self) -> None:
         """Called before the first update, and after a break such as a reset: nothing old may
         remain."""
+
+    def deactivate(self) -> None:
+        """Called when another takes over, and when the node is deactivated."""
 
     def close(self) -> None:
         """Called once, at the end."""
@@ -65,15 +79,30 @@ class Hold(Controller):
         return self._safe
 
 
-class RandomActions(Controller):
-    """Explores: actions from U(a), each held for `hold` s so that the robot moves."""
+class RandomConfig(ControllerConfig):
+    """How an exploring robot is moved."""
 
-    def __init__(self, name: str, spec: System, hold: float = 0.24, seed: int = 0) -> None:
+    hold: float = Field(
+        0.24, ge=0, allow_inf_nan=False, description="for how long each action is held, s"
+    )
+
+
+class RandomActions(Controller):
+    """Explores: actions from U(a), each held for a while so that the robot moves."""
+
+    Config = RandomConfig
+
+    def __init__(
+        self, name: str, spec: System, config: RandomConfig | None = None, seed: int = 0
+    ) -> None:
         super().__init__(name)
         self._low, self._high = spec.action_min, spec.action_max
-        self._hold = max(1, round(hold / spec.dt))
+        self._hold = max(1, round((config or RandomConfig()).hold / spec.dt))
         self._rng = np.random.default_rng(seed)
         self._left, self._action = 0, spec.action_safe
+
+    def activate(self) -> None:
+        self._left = 0
 
     def update(self, observation: Observation, last_action: Array) -> Array:
         if self._left == 0:

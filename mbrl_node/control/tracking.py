@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from mbrl_node.control.controller import Array, Controller, Observation
+from mbrl_node.control.reference import Follower, Reference, StateAt
 from mbrl_node.models import InverseModel
-from mbrl_node.planning import ControlLaw
+from mbrl_node.planning import ControlLaw, Rollout
 from mbrl_node.spec.system import System
-
-Reference = Callable[[float], Array]  # time since the start, s -> state [n]
 
 
 class TrackingController(Controller):
@@ -25,39 +25,65 @@ class TrackingController(Controller):
     as the inverse model has seen something like it.
 
     Args:
-        reference: states at every control period, [T, n], the last of which is held; or a function
-            of the time since the start in s.
+        inverse: None: waits for one, see `set_model`.
+        reference: what `Reference.of` takes; None: waits for one, see `set_reference`.
 
     Raises:
-        ValueError: the reference has another shape than [T, n] or is not finite.
+        ValueError: the reference has another shape or is not finite.
     """
 
     def __init__(
-        self, name: str, system: System, inverse: InverseModel, reference: Array | Reference
+        self,
+        name: str,
+        system: System,
+        inverse: InverseModel | None = None,
+        reference: ArrayLike | StateAt | None = None,
     ) -> None:
         super().__init__(name)
-        self._inverse, self._dt = inverse, system.dt
+        self._system = system
         self._low, self._high = system.action_min, system.action_max
-        self._reference = (
-            reference if callable(reference) else _sampled(np.asarray(reference), system)
-        )
-        self._start: int | None = None
+        self._model: tuple[InverseModel, int] | None = None if inverse is None else (inverse, 0)
+        self._follower = Follower(None if reference is None else Reference.of(reference, system))
+
+    def set_model(self, rollout: Rollout, version: int) -> None:
+        """The next action comes from this model; nothing changes where it has no inverse model. May
+        be called from any thread."""
+        if rollout.inverse is not None:
+            self._model = copy.deepcopy(rollout.inverse).cpu(), version
+
+    def set_reference(self, states: ArrayLike) -> None:
+        """What to follow from the next tick on; see `Reference`. May be called from any thread.
+
+        Args:
+            states: one that is held, [n], or one a control period, [T, n].
+
+        Raises:
+            ValueError: they have another shape or are not finite; the reference stays as it was.
+        """
+        self._follower.reference = Reference.of(states, self._system)
+
+    @property
+    def not_ready(self) -> str:
+        if self._model is None:
+            return "waits for a model with an inverse model (set inverse.train)"
+        return "" if self._follower.reference else "waits for a reference on ~/reference"
 
     def activate(self) -> None:
-        self._start = None
+        self._follower.restart()
 
     def update(self, observation: Observation, last_action: Array) -> Array:
         """The action of the inverse model, within the limits.
 
         Raises:
             FloatingPointError: that action is not finite.
+            RuntimeError: it is not ready.
         """
-        if self._start is None:
-            self._start = observation.time
-        elapsed = (observation.time - self._start) * 1e-9
-        wanted = self._reference(elapsed + self._inverse.steps * self._dt)
+        if self._model is None:
+            raise RuntimeError(f"{self.name} {self.not_ready}")
+        inverse, self.model_version = self._model
+        wanted = self._follower.look(observation.time, inverse.steps * self._system.dt)
         states = torch.as_tensor(np.stack((observation.state, wanted)), dtype=torch.float32)
-        action = _finite(self._inverse.predict(*states)[0], observation)
+        action = _finite(inverse.predict(*states)[0], observation)
         return np.clip(action, self._low, self._high)
 
 
@@ -89,12 +115,3 @@ def _finite(action: Tensor, observation: Observation) -> Array:
     if not np.isfinite(values).all():
         raise FloatingPointError(f"the action in state {observation.state} is {values}")
     return values
-
-
-def _sampled(states: Array, system: System) -> Reference:
-    """A reference from states at the control period."""
-    if states.ndim != 2 or len(states) == 0 or states.shape[1] != system.state_dim:
-        raise ValueError(f"the reference has shape {states.shape}, not [T, {system.state_dim}]")
-    if not np.isfinite(states).all():
-        raise ValueError("the reference has a value that is not finite")
-    return lambda time: states[min(round(time / system.dt), len(states) - 1)]

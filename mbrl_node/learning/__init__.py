@@ -2,10 +2,12 @@
 
 from mbrl_node.learning.fit import fit
 from mbrl_node.learning.imagination import PolicyReport, PolicyTrainer
+from mbrl_node.learning.inverse import InverseTrainer
 from mbrl_node.learning.learner import Learner, LearnerConfig, Update, lock_run
 from mbrl_node.learning.trainer import Trainer, TrainerConfig, TrainReport, trajectory_weights
 
 __all__ = [
+    "InverseTrainer",
     "Learner",
     "LearnerConfig",
     "PolicyReport",

@@ -61,14 +61,8 @@ def fit(
     while epoch < max_epochs and since < patience:
         for _ in range(-(-len(training) // batch_size)):
             picks = torch.randint(len(training), (members, batch_size), generator=generator)
-            index = training[picks]
-            # A beta of 0.5 as in arXiv 2203.09168: with 1 the variances come late.
-            losses = model.loss(*(x[index] for x in rows), beta=0.5)
-            loss = losses.mean(1).sum() + model.net.bound_loss()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            total, steps = total + float(loss.detach()), steps + 1
+            total += gradient_step(model, optimizer, rows, training[picks])
+            steps += 1
         with torch.no_grad():
             score = float(model.loss(*held).mean())
         epoch, since = epoch + 1, since + 1
@@ -79,3 +73,17 @@ def fit(
     if best == float("inf"):
         raise FloatingPointError("the training loss is not finite")
     return TrainReport(total / steps, steps, time.monotonic() - begin, best, epoch)
+
+
+def gradient_step(
+    model: Fittable, optimizer: torch.optim.Optimizer, rows: tuple[Tensor, ...], index: Tensor
+) -> float:
+    """Takes one step on the rows that each member is to see, by index [E, B]; their loss."""
+    # A beta of 0.5 as in arXiv 2203.09168: with 1 the variances come late.
+    losses = model.loss(*(x[index] for x in rows), beta=0.5)
+    loss = losses.mean(1).sum() + model.net.bound_loss()
+    loss.backward()
+    optimizer.step()
+    # Gone at once: the model may be a part of another, whose optimiser acts on what it finds.
+    optimizer.zero_grad(set_to_none=True)
+    return float(loss.detach())

@@ -23,8 +23,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mbrl_node.data import ReplayBuffer, Transition, TransitionStore
 from mbrl_node.learning.imagination import PolicyTrainer
+from mbrl_node.learning.inverse import InverseTrainer
 from mbrl_node.learning.trainer import Trainer, TrainerConfig, copied
-from mbrl_node.models import ModelConfig, WorldModel, newest_checkpoint, save_checkpoint
+from mbrl_node.models import (
+    InverseConfig,
+    InverseModel,
+    ModelConfig,
+    WorldModel,
+    newest_checkpoint,
+    save_checkpoint,
+)
 from mbrl_node.models.checkpoint import checkpoint_path, checkpoints
 from mbrl_node.models.policy import Policy, PolicyConfig
 from mbrl_node.spec.system import System
@@ -72,6 +80,7 @@ class Learner:
         device: of torch, where the model is trained.
         policy: trained after the model at each update if it says so. The one that a model in the
             folder has keeps its shape.
+        inverse: trained after that if it says so. One in the folder goes on if it has this shape.
 
     Raises:
         StoreError: the folder's database cannot be used for this robot.
@@ -88,6 +97,7 @@ class Learner:
         seed: int = 0,
         device: str = "cpu",
         policy: PolicyConfig | None = None,
+        inverse: InverseConfig | None = None,
     ) -> None:
         self._system, self._task, self._config = system, task, config or LearnerConfig()
         self._model_config, self._trainer_config = model, trainer or TrainerConfig()
@@ -116,6 +126,10 @@ class Learner:
         self._policy_trainer: PolicyTrainer | None = None
         if policy is not None and policy.train and world.policy is not None:
             self._policy_trainer = PolicyTrainer(world.policy, seed)
+        self._inverse_trainer: InverseTrainer | None = None
+        if inverse is not None and inverse.train:
+            world.inverse, trained = _continued_inverse(world.inverse, system, inverse)
+            self._inverse_trainer = InverseTrainer(trained.to(device), seed)
 
     @property
     def model(self) -> WorldModel:
@@ -176,7 +190,7 @@ class Learner:
         expected = self._recent_error(self.model)
         if self._config.refit:
             world = self._new_model().to(self._device)
-            world.policy = self.model.policy
+            world.policy, world.inverse = self.model.policy, self.model.inverse
             trainer = Trainer(world, self._trainer_config, seed=size)
             report = trainer.fit(self.buffer, cancelled)
         else:
@@ -193,6 +207,7 @@ class Learner:
             return None
         self._trainer = trainer
         self._train_policy(cancelled)
+        self._train_inverse(cancelled)
         if cancelled():
             return None
         version = self.latest.version + 1 if self.latest else 1
@@ -233,6 +248,17 @@ class Learner:
                 report.gradient_steps,
             )
 
+    def _train_inverse(self, cancelled: Callable[[], bool]) -> None:
+        if self._inverse_trainer is None:
+            return
+        try:
+            report = self._inverse_trainer.train(self.buffer, cancelled)
+        except FloatingPointError as error:  # the dynamics are none the worse for it
+            log.warning("the inverse model stays as it was: %s", error)
+            return
+        if report is not None:  # what has learned nothing is not to be saved, and not to control
+            self.model.inverse = self._inverse_trainer.inverse
+
     def _judge(self) -> tuple[float, float]:
         """Error and loss of the newest model on what came since it was trained; NaN: no such
         model."""
@@ -256,6 +282,19 @@ def _continued(policy: Policy | None, system: System, config: PolicyConfig) -> P
     if policy is not None:
         result.load_state_dict(policy.state_dict())
     return result
+
+
+def _continued_inverse(
+    found: InverseModel | None, system: System, config: InverseConfig
+) -> tuple[InverseModel | None, InverseModel]:
+    """The inverse model to offer and the one to train: both that of an earlier session, or none
+    and a new one where there is none of this shape."""
+    new = InverseModel(system, config)
+    shape = {"steps", "members", "hidden"}
+    if found is None or found.config.model_dump(include=shape) != config.model_dump(include=shape):
+        return None, new
+    new.load_state_dict(found.state_dict())
+    return new, new
 
 
 def lock_run(run_dir: Path) -> TextIO:

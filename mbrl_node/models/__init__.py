@@ -7,7 +7,7 @@ from mbrl_node.models.checkpoint import (
     save_checkpoint,
 )
 from mbrl_node.models.dynamics import DynamicsModel, ModelConfig
-from mbrl_node.models.inverse import InverseModel, inverse_consistency
+from mbrl_node.models.inverse import InverseConfig, InverseModel, inverse_consistency
 from mbrl_node.models.outcome import RewardModel, TerminationModel
 from mbrl_node.models.policy import Policy, PolicyConfig
 from mbrl_node.models.trajectory import TrajectoryModel, trajectory_rows
@@ -16,6 +16,7 @@ from mbrl_node.models.world import WorldModel
 __all__ = [
     "CheckpointError",
     "DynamicsModel",
+    "InverseConfig",
     "InverseModel",
     "ModelConfig",
     "Policy",

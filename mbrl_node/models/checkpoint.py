@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from mbrl_node.models.dynamics import ModelConfig
+from mbrl_node.models.inverse import InverseConfig
 from mbrl_node.models.policy import PolicyConfig
 from mbrl_node.models.world import WorldModel
 from mbrl_node.spec.plugins import PluginError
@@ -42,6 +43,8 @@ def save_checkpoint(model: WorldModel, path: Path, info: dict[str, object]) -> N
     }
     if model.policy is not None:
         header["policy"] = model.policy.config.model_dump_json()
+    if model.inverse is not None:
+        header["inverse"] = model.inverse.config.model_dump_json()
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with open(part, "wb") as file:
@@ -73,13 +76,14 @@ def load_checkpoint(path: Path, system: System) -> tuple[WorldModel, dict[str, o
     if not all(torch.isfinite(t).all() for t in tensors.values()):
         raise CheckpointError(f"{path}: has weights that are not finite")
     try:
-        policy = header.get("policy")
+        policy, inverse = header.get("policy"), header.get("inverse")
         model = WorldModel(
             system,
             ModelConfig.model_validate_json(header["config"]),
             json.loads(header["learns_reward"]),
             json.loads(header["learns_termination"]),
             None if policy is None else PolicyConfig.model_validate_json(policy),
+            None if inverse is None else InverseConfig.model_validate_json(inverse),
         )
         model.load_state_dict(tensors)
         info = json.loads(header["info"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from mbrl_node.data import Batch
@@ -11,6 +14,24 @@ from mbrl_node.models.ensemble import Ensemble
 from mbrl_node.models.geometry import StateGeometry
 from mbrl_node.models.normalizer import Normalizer, action_range
 from mbrl_node.spec.system import System
+
+
+class InverseConfig(BaseModel):
+    """The shape of an inverse model, and how a learner trains it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: bool = Field(
+        False, description="train an inverse model, for the inverse_dynamics tracker"
+    )
+    steps: int = Field(5, ge=1, description="control periods from one state to the other")
+    members: int = Field(5, ge=1, description="networks in the ensemble")
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (96, 96), description="width of each hidden layer"
+    )
+    batch_size: int = Field(128, ge=1, description="rows a gradient step, of each member")
+    gradient_steps: int = Field(40, ge=1, description="gradient steps an update")
+    learning_rate: float = Field(2e-3, gt=0, description="of AdamW")
 
 
 class InverseModel(nn.Module):
@@ -24,29 +45,19 @@ class InverseModel(nn.Module):
     goal-conditioned supervised learning, arXiv 1912.06088).
 
     Shapes: E members, n state and m action fields.
-
-    Raises:
-        ValueError: fewer than one step.
     """
 
     _centre: Tensor
     _half_range: Tensor
 
-    def __init__(
-        self,
-        system: System,
-        steps: int = 1,
-        members: int = 5,
-        hidden: tuple[int, ...] = (96, 96),
-    ) -> None:
+    def __init__(self, system: System, config: InverseConfig | None = None) -> None:
         super().__init__()
-        if steps < 1:
-            raise ValueError(f"steps: {steps} is below 1")
-        self.steps, self._geometry = steps, StateGeometry(system)
-        features, differences = self._geometry.feature_dim, self._geometry.difference_dim
-        self.net = Ensemble(members, features + differences, system.action_dim, hidden)
-        self._features = Normalizer(features, self._geometry.bounded_features)
-        self._differences = Normalizer(differences)
+        self.config = config = config or InverseConfig()
+        self.steps, self._geometry = config.steps, StateGeometry(system)
+        inputs = self._geometry.feature_dim + self._geometry.difference_dim
+        self.net = Ensemble(config.members, inputs, system.action_dim, config.hidden)
+        self._features = Normalizer(self._geometry.feature_dim, self._geometry.bounded_features)
+        self._differences = Normalizer(self._geometry.difference_dim)
         centre, half_range = action_range(system)
         self.register_buffer("_centre", centre, persistent=False)
         self.register_buffer("_half_range", half_range, persistent=False)

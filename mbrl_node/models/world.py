@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from mbrl_node.models.dynamics import DynamicsModel, ModelConfig
+from mbrl_node.models.inverse import InverseConfig, InverseModel
 from mbrl_node.models.outcome import RewardModel, TerminationModel
 from mbrl_node.models.policy import Policy, PolicyConfig
 from mbrl_node.spec.plugins import find
@@ -13,7 +14,8 @@ from mbrl_node.spec.task import Task
 
 
 class WorldModel(nn.Module):
-    """The dynamics, whatever of the task is not given (reward and termination), and a policy.
+    """The dynamics, whatever of the task is not given (reward and termination), and if wanted a
+    policy and an inverse model.
 
     Args:
         learns_reward: there is no formula for the reward.
@@ -30,6 +32,7 @@ class WorldModel(nn.Module):
         learns_reward: bool = False,
         learns_termination: bool = False,
         policy: PolicyConfig | None = None,
+        inverse: InverseConfig | None = None,
     ) -> None:
         super().__init__()
         config = config or ModelConfig()
@@ -38,6 +41,7 @@ class WorldModel(nn.Module):
         self.reward = RewardModel(system) if learns_reward else None
         self.termination = TerminationModel(system) if learns_termination else None
         self.policy = Policy(system, policy) if policy is not None else None
+        self.inverse = InverseModel(system, inverse) if inverse is not None else None
 
     @classmethod
     def for_task(cls, system: System, task: Task, config: ModelConfig | None = None) -> WorldModel:

@@ -17,7 +17,7 @@ from rclpy.node import Node
 from mbrl_node import data
 from mbrl_node.data import StoreError
 from mbrl_node.learning import Learner, LearnerConfig, TrainerConfig, lock_run
-from mbrl_node.models import ModelConfig, PolicyConfig
+from mbrl_node.models import InverseConfig, ModelConfig, PolicyConfig
 from mbrl_node.ros.convert import transition_from_msg, update_to_msg
 from mbrl_node.ros.device import torch_device
 from mbrl_node.ros.parameters import declare, declare_config, declare_robot, forward_logs
@@ -43,6 +43,7 @@ class LearnerNode(Node):
         trainer = declare_config(self, "trainer", TrainerConfig)
         model = declare_config(self, "model", ModelConfig)
         policy = declare_config(self, "policy", PolicyConfig)
+        inverse = declare_config(self, "inverse", InverseConfig)
         self._lock = _lock(Path(run_dir))
         self._learner = Learner(
             self._spec,
@@ -54,6 +55,7 @@ class LearnerNode(Node):
             seed,
             str(device),
             policy,
+            inverse,
         )
         self._received: queue.SimpleQueue[data.Transition] = queue.SimpleQueue()
         self._unstored: list[data.Transition] = []

@@ -16,7 +16,7 @@ from mbrl_node.control import (
 )
 from mbrl_node.data import Batch
 from mbrl_node.learning import fit
-from mbrl_node.models import InverseModel
+from mbrl_node.models import InverseConfig, InverseModel
 from mbrl_node.planning import LinearFeedback
 from mbrl_node.spec.system import BoxSystem
 
@@ -54,7 +54,7 @@ def learned(system, step, spread, steps=5, episodes=60, length=50):
     state, action, following = (torch.stack(x, 1).flatten(0, 1) for x in zip(*rows, strict=True))
     first = torch.arange(episodes).repeat_interleave(length) * length
     none = torch.zeros(len(state))
-    model = InverseModel(system, steps, members=3, hidden=(64, 64))
+    model = InverseModel(system, InverseConfig(steps=steps, members=3, hidden=(64, 64)))
     data = Batch(state, action, following, none, none)
     fit(model, *model.rows(data, first), batch_size=256, max_epochs=60)
     return model

@@ -7,7 +7,13 @@ import torch
 
 from mbrl_node.data import Batch
 from mbrl_node.learning import fit
-from mbrl_node.models import DynamicsModel, InverseModel, ModelConfig, inverse_consistency
+from mbrl_node.models import (
+    DynamicsModel,
+    InverseConfig,
+    InverseModel,
+    ModelConfig,
+    inverse_consistency,
+)
 from mbrl_node.spec import load_spec
 from mbrl_node.spec.system import BoxSystem
 
@@ -41,7 +47,7 @@ def data():
 @pytest.fixture(scope="module")
 def inverse(data):
     torch.manual_seed(0)
-    model = InverseModel(SYSTEM, members=3, hidden=(64, 64))
+    model = InverseModel(SYSTEM, InverseConfig(steps=1, members=3, hidden=(64, 64)))
     fit(model, *model.rows(*data), batch_size=256, max_epochs=60)
     return model
 
@@ -74,7 +80,7 @@ def test_two_actions_that_lead_to_the_same_state_are_seen_in_the_deviation():
     state = torch.rand(2000, 1, generator=generator)
     action = 2 * torch.rand(2000, 1, generator=generator) - 1
     torch.manual_seed(0)
-    model = InverseModel(system, members=3, hidden=(32, 32))
+    model = InverseModel(system, InverseConfig(steps=1, members=3, hidden=(32, 32)))
     rows = (state, state + action.square(), action)
     fit(model, rows, torch.arange(2000), batch_size=256, max_epochs=40)
     start = torch.full((3, 1), 0.5)
@@ -115,18 +121,18 @@ def test_a_forward_model_that_has_learned_nothing_is_exposed(inverse, data):
 
 
 def test_the_check_needs_a_model_of_one_step(forward, data):
-    several = InverseModel(SYSTEM, steps=2, members=1, hidden=(8,))
+    several = InverseModel(SYSTEM, InverseConfig(steps=2, members=1, hidden=(8,)))
     with pytest.raises(ValueError, match="2 steps"):
         inverse_consistency(forward, several, data[0].state, data[0].action)
-    with pytest.raises(ValueError, match="below 1"):
-        InverseModel(SYSTEM, steps=0)
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        InverseConfig(steps=0)
 
 
 def test_rows_of_several_steps_do_not_reach_over_a_break():
     state = torch.arange(7.0)[:, None].expand(-1, 4)
     batch = Batch(state, state[:, :2], state + 1, torch.zeros(7), torch.zeros(7))
     first = torch.tensor([0, 0, 0, 3, 4, 4, 4])  # a sequence of three, one of one, one of three
-    model = InverseModel(SYSTEM, steps=3, members=1, hidden=(8,))
+    model = InverseModel(SYSTEM, InverseConfig(steps=3, members=1, hidden=(8,)))
     (start, end, action), first = model.rows(batch, first)
     assert start[:, 0].tolist() == action[:, 0].tolist() == [0.0, 4.0]
     assert end[:, 0].tolist() == [3.0, 7.0] and first.tolist() == [0, 4]
@@ -134,7 +140,7 @@ def test_rows_of_several_steps_do_not_reach_over_a_break():
 
 def test_a_full_turn_of_an_angle_changes_no_action():
     spec = load_spec("cartpole")
-    model = InverseModel(spec, members=2, hidden=(16,))
+    model = InverseModel(spec, InverseConfig(steps=1, members=2, hidden=(16,)))
     generator = torch.Generator().manual_seed(0)
     state, following = torch.randn(2, 5, 4, generator=generator)
     turned = following.clone()
@@ -148,7 +154,7 @@ def test_a_fit_with_the_same_seed_gives_the_same_bits(data):
     weights = []
     for _ in range(2):
         torch.manual_seed(3)
-        model = InverseModel(SYSTEM, members=2, hidden=(8,))
+        model = InverseModel(SYSTEM, InverseConfig(steps=1, members=2, hidden=(8,)))
         fit(model, *model.rows(batch[:200], first[:200]), seed=5, max_epochs=3)
         weights.append(torch.cat([p.flatten() for p in model.parameters()]))
     assert torch.equal(*weights)
@@ -156,7 +162,7 @@ def test_a_fit_with_the_same_seed_gives_the_same_bits(data):
 
 def test_a_fit_that_fails_leaves_the_weights_as_they_were(data):
     batch, first = data
-    model = InverseModel(SYSTEM, members=2, hidden=(8,))
+    model = InverseModel(SYSTEM, InverseConfig(steps=1, members=2, hidden=(8,)))
     before = {k: v.clone() for k, v in model.state_dict().items()}
     rows, first = model.rows(batch[:100], first[:100])
     rows[2][:] = torch.nan
