@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mbrl_node.spec import RobotSpec, load_spec, robot_directories
 from mbrl_node.spec.terms import RangeTermination, TermReward, goal_function
+from mbrl_node.spec.topics import JointStateField
 from sim.robot import BulletRobot
 
 Array = NDArray[np.float64]
@@ -72,6 +73,7 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         reading = self._robot.read()
         values = []
         for field in self.robot_spec.state_fields:
+            assert isinstance(field, JointStateField), "a spec with sim has no other"
             values.append(getattr(reading, field.value)[reading.names.index(field.joint)])
         return np.array(values)
 

@@ -92,9 +92,9 @@ def from_pydantic(error: ValidationError, root: type[BaseModel]) -> Iterator[Pro
             at, detail = at[:-1], {**detail, "type": "invalid_key"}
         if detail["type"] == "problems":  # found by a model's own check(), which says where
             for problem in detail["ctx"]["problems"]:
-                yield Problem((*at, *problem.at), problem.text)
+                yield Problem((*_resolve(root, at)[0], *problem.at), problem.text)
         else:
-            yield Problem(at, _in_words(detail, at, root))
+            yield Problem(_resolve(root, at)[0], _in_words(detail, at, root))
 
 
 _NOT_A = {
@@ -176,20 +176,41 @@ def _keys(model: type[BaseModel]) -> list[str]:
 
 def _model_at(root: type[BaseModel], at: Location) -> type[BaseModel]:
     """The model that describes the mapping at a location."""
-    model = root
-    for end, part in enumerate(at, start=1):
-        if isinstance(part, str):
-            found = _model_in(_field(root, at[:end]).annotation)
-            if found is None:
-                raise LookupError(path(at))
-            model = found
+    model = _resolve(root, at)[1]
+    if model is None:
+        raise LookupError(path(at))
     return model
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _resolve(root: type[BaseModel], at: Location) -> tuple[Location, type[BaseModel] | None]:
+    """A location of pydantic's as it is in the file, and the model of the mapping there, if any.
+
+    Where one of several models was chosen, pydantic puts its name into the location.
+    """
+    plain: list[str | int] = []
+    model: type[BaseModel] | None = root
+    choice: dict[str | int, type[BaseModel]] = {}
+    for part in at:
+        if part in choice:
+            model, choice = choice[part], {}
+            continue
+        plain.append(part)
+        if isinstance(part, str):
+            models = _models_in(_annotation(model, part)) if model else []
+            model = models[0] if models else None
+            choice = {m.__name__: m for m in models} if len(models) > 1 else {}
+    return tuple(plain), model
+
+
+def _annotation(model: type[BaseModel], key: str) -> Any:
+    fields = model.model_fields.items()
+    return next((field.annotation for name, field in fields if (field.alias or name) == key), None)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)
+        return [annotation]
+    return [model for arg in get_args(annotation) for model in _models_in(arg)]
 
 
 def _literals(annotation: Any) -> list[str]:

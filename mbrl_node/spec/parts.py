@@ -31,7 +31,7 @@ def _as_tuple(value: object) -> object:
 def _matching(pattern: str, complaint: str) -> AfterValidator:
     def check(value: str) -> str:
         if re.fullmatch(pattern, value) is None:
-            raise _refused(f"{show(value)} {complaint}")
+            raise refused(f"{show(value)} {complaint}")
         return value
 
     return AfterValidator(check)
@@ -41,20 +41,24 @@ def _known_term(value: object) -> object:
     try:
         known = [*BUILT_IN_TERMS, *plugins(TERM_GROUP, BUILT_IN_TERMS)]
     except PluginError as error:
-        raise _refused(str(error)) from None
+        raise refused(str(error)) from None
     if value not in known:
         hint = did_you_mean(value, known)
-        raise _refused(f"{show(value)} is not one of {', '.join(known)}{hint}")
+        raise refused(f"{show(value)} is not one of {', '.join(known)}{hint}")
     return value
 
 
-def _refused(text: str) -> PydanticCustomError:
+def refused(text: str) -> PydanticCustomError:
+    """What a validator raises to have the text reported of its value."""
     return PydanticCustomError("problems", "", {"problems": (Problem((), text),)})
 
 
 _TOKEN = r"[A-Za-z_][A-Za-z0-9_]*"
 _NO_NAME = "is not a name: use letters, digits and underscores, no digit first"
 _NO_ROS_NAME = "is not a ROS name: use letters, digits, underscores and /, as in /joint_states"
+_NO_TYPE = "is not a message type, which is package/msg/Name, as in sensor_msgs/msg/JointState"
+_NO_PATH = "is not a path in a message, as in twist.twist.linear.x or data[2]"
+_STEP = rf"{_TOKEN}(\[(0|[1-9][0-9]{{0,8}})\])?"
 
 ListOf = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 NonEmptyListOf = Annotated[tuple[T, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
@@ -64,6 +68,8 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Text = Annotated[str, _matching(r"\S(.*\S)?", "is blank or has space at its ends")]
 Name = Annotated[str, _matching(_TOKEN, _NO_NAME)]
 RosName = Annotated[str, _matching(rf"(~?/)?{_TOKEN}(/{_TOKEN})*", _NO_ROS_NAME)]
+MessageType = Annotated[str, _matching(rf"{_TOKEN}/msg/[A-Z][A-Za-z0-9]*", _NO_TYPE)]
+FieldPath = Annotated[str, _matching(rf"{_STEP}(\.{_STEP})*", _NO_PATH)]
 TermName = Annotated[str, BeforeValidator(_known_term)]  # not imported here: that may need torch
 
 
@@ -81,37 +87,6 @@ class SpecModel(BaseModel):
         if problems := tuple(self.check()):
             raise PydanticCustomError("problems", "", {"problems": problems})
         return self
-
-
-class JointStateField(SpecModel):
-    """One number of the state, taken from a sensor_msgs/msg/JointState."""
-
-    name: Name = Field(description="the field's name in the state vector")
-    joint: Text = Field(description="the joint's name in the message")
-    value: Literal["position", "velocity", "effort"] = Field(
-        description="position, velocity or effort"
-    )
-    unit: Text = Field(description="the unit, such as m, rad, m/s, rad/s")
-    angle: bool = Field(False, description="true where the value and the value + 2 pi are the same")
-    model_input: bool = Field(True, description="false where the dynamics do not depend on it")
-
-    def check(self) -> Iterator[Problem]:
-        if self.angle and self.value != "position":
-            yield Problem(("angle",), f"true is for a position; {self.name} is a {self.value}")
-        elif self.angle and self.unit != "rad":
-            yield Problem(("unit",), f"{show(self.unit)} must be 'rad', {self.name} is an angle")
-
-
-class JointStateTopic(SpecModel):
-    """A topic that state fields are read from.
-
-    Other message types join as models of their own, told apart by `type`.
-    """
-
-    topic: RosName = Field(description="the topic the state arrives on")
-    type: Literal["sensor_msgs/msg/JointState"] = Field(description="the topic's message type")
-    timeout: Positive = Field(description="age in s from which a state is stale")
-    fields: NonEmptyListOf[JointStateField] = Field(description="the state fields it gives")
 
 
 class ActionField(SpecModel):

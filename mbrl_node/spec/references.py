@@ -24,7 +24,8 @@ def reference_problems(document: object) -> Iterator[Problem]:
     yield from _twice(topics, ("topic",), "is already read by {}; put its fields there")
     yield from _twice([*state, *action], ("name",), "is already the name of {}; names are unique")
     for of_topic in fields:
-        yield from _twice(of_topic, ("joint", "value"), "is already {}; each is read once")
+        for source in (("joint", "value"), ("path",)):
+            yield from _twice(of_topic, source, "is already {}; each is read once")
     yield from _twice(action, ("joint",), "is already driven by {}; a joint has one command")
 
     state_names, action_names = _names(state), _names(action)

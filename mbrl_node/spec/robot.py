@@ -23,8 +23,6 @@ from mbrl_node.spec.parts import (
     EnvelopeRange,
     Episode,
     Goal,
-    JointStateField,
-    JointStateTopic,
     ListOf,
     Name,
     NonEmptyListOf,
@@ -36,6 +34,7 @@ from mbrl_node.spec.parts import (
 )
 from mbrl_node.spec.references import reference_problems
 from mbrl_node.spec.system import FloatArray, Quaternion, hash_of
+from mbrl_node.spec.topics import JOINT_STATE, StateField, StateTopic
 
 
 class RobotSpec(SpecModel):
@@ -43,7 +42,7 @@ class RobotSpec(SpecModel):
 
     name: Name = Field(description="the robot's name")
     rate: Positive = Field(description="control rate in Hz")
-    state: NonEmptyListOf[JointStateTopic] = Field(description="the topics the state comes from")
+    state: NonEmptyListOf[StateTopic] = Field(description="the topics the state comes from")
     action: ActionTopic = Field(description="where commands go, and their limits")
     envelope: ListOf[EnvelopeRange] = Field(
         (), description="the ranges outside of which the robot is pushed back or stopped"
@@ -104,6 +103,10 @@ class RobotSpec(SpecModel):
         references = list(reference_problems(self.model_dump(mode="json", by_alias=True)))
         yield from references
         yield from self._check_times()
+        for i, topic in enumerate(self.state):
+            if self.sim is not None and topic.type != JOINT_STATE:
+                text = f"{show(topic.type)} is not what sim gives, which is {JOINT_STATE}"
+                yield Problem(("state", i, "type"), text)
         if not references:
             yield from self._check_angles()
 
@@ -161,7 +164,7 @@ class RobotSpec(SpecModel):
         return 1.0 / self.rate
 
     @property
-    def state_fields(self) -> tuple[JointStateField, ...]:
+    def state_fields(self) -> tuple[StateField, ...]:
         """The fields of the state vector, in order, whichever topic they come from."""
         return tuple(field for topic in self.state for field in topic.fields)
 
@@ -188,8 +191,15 @@ class RobotSpec(SpecModel):
 
     @property
     def quaternions(self) -> tuple[Quaternion, ...]:
-        """None: what a JointState carries are single numbers."""
-        return ()
+        """The columns of four fields of one topic with the paths P.x, P.y, P.z and P.w, where P
+        ends in orientation or rotation."""
+        found: list[Quaternion] = []
+        first = 0
+        for topic in self.state:
+            for x, y, z, w in topic.orientations:
+                found.append((first + x, first + y, first + z, first + w))
+            first += len(topic.fields)
+        return tuple(found)
 
     @property
     def model_inputs(self) -> tuple[str, ...]:
@@ -230,8 +240,9 @@ class RobotSpec(SpecModel):
 
         Two specs with the same hash can share transitions and dynamics models. It covers what
         state, action and one step are: the rate, and for each field in order its name, source or
-        destination (topic, type, joint, value), unit and angle flag. A topic counts because it
-        decides what a number does: the same array drives an effort or a velocity controller.
+        destination (topic, type, and joint, value or path), unit and angle flag. A topic counts
+        because it decides what a number does: the same array drives an effort or a velocity
+        controller.
 
         It leaves out what can change without making old data wrong: the action's limits (3 N is
         3 N whether 5 or 10 are allowed), the envelope, the timeout, what a model looks at, the
@@ -239,7 +250,7 @@ class RobotSpec(SpecModel):
         models learn the dynamics alone.
         """
         state = [
-            (topic.topic, topic.type, field.name, field.joint, field.value, field.unit, field.angle)
+            (topic.topic, topic.type, field.name, *field.source, field.unit, field.angle)
             for topic in self.state
             for field in topic.fields
         ]
