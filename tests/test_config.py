@@ -8,6 +8,7 @@ from mbrl_node.control import PDConfig, RandomConfig, RelayConfig
 from mbrl_node.learning import LearnerConfig, TrainerConfig
 from mbrl_node.models import InverseConfig, ModelConfig, PolicyConfig
 from mbrl_node.planning import PLANNERS, RolloutConfig
+from mbrl_node.ros.diagnostics import DiagnosticsConfig
 
 
 def test_the_parameter_file_is_the_defaults():
@@ -16,6 +17,7 @@ def test_the_parameter_file_is_the_defaults():
     kinds = {
         **{name: planner.Config for name, planner in PLANNERS.items()},
         "rollout": RolloutConfig,
+        "diagnostics": DiagnosticsConfig,
         "learner": LearnerConfig,
         "trainer": TrainerConfig,
         "model": ModelConfig,

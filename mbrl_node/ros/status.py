@@ -11,6 +11,7 @@ from mbrl_msgs.msg import ControllerStatus
 
 from mbrl_node.control import TimedPlan
 from mbrl_node.planning import Effort
+from mbrl_node.ros.diagnostics import waits
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,10 @@ class Period:
 def status_line(s: ControllerStatus, robot_time: float) -> str:
     """A line for people."""
     controller = s.active_controller
-    if s.acting_controller != controller:
-        controller += f" (waits for a model, {s.acting_controller} acts)"
+    if s.failure:
+        controller += f" (failed, {s.acting_controller} acts)"
+    elif s.acting_controller != controller:
+        controller += f" ({waits(s)}, {s.acting_controller} acts)"
     error = (
         "" if math.isnan(s.held_out_error) else f" (held-out error {100 * s.held_out_error:.1f} %)"
     )
@@ -74,6 +77,12 @@ def status_line(s: ControllerStatus, robot_time: float) -> str:
         else f"{s.rate:.1f} Hz",
         f"missed {s.deadline_misses}",
     ]
+    if s.dry_run:
+        parts.append("dry run, nothing is sent")
+    if s.failure:
+        parts.append(f"FALLBACK: {s.failure}")
+    if s.stopped:
+        parts.append("STOPPED")
     if s.safe_reason:
         parts.append(f"SAFE COMMAND: {s.safe_reason}")
     elif s.held_time > 0:
