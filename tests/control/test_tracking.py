@@ -16,9 +16,10 @@ from mbrl_node.control import (
 )
 from mbrl_node.data import Batch
 from mbrl_node.learning import fit
-from mbrl_node.models import InverseConfig, InverseModel
-from mbrl_node.planning import LinearFeedback
+from mbrl_node.models import InverseConfig, InverseModel, ModelConfig, WorldModel
+from mbrl_node.planning import LinearFeedback, Rollout
 from mbrl_node.spec.system import BoxSystem
+from mbrl_node.spec.task import Task
 
 DT = 0.05
 MASS = BoxSystem("mass", DT, ("x", "y", "vx", "vy"), ("ax", "ay"), -2.0, 2.0)
@@ -169,15 +170,54 @@ def test_an_action_that_is_not_finite_is_contained_by_the_manager():
     assert "FloatingPointError" in manager.failure
 
 
-@pytest.mark.parametrize("reference", [np.zeros(3), np.zeros((0, 1)), np.zeros((4, 2))])
-def test_a_reference_of_another_shape_is_refused(reference):
+SMALL = InverseConfig(steps=2, members=2, hidden=(8,))
+
+
+def a_rollout(seed, inverse=SMALL):
+    torch.manual_seed(seed)
+    world = WorldModel(LINE, ModelConfig(members=1, hidden=(4,)), inverse=inverse)
+    return Rollout(world.requires_grad_(False), Task(lambda s, a, n: n[..., 0]))
+
+
+def test_it_waits_for_a_model_with_an_inverse_and_for_a_reference():
+    controller = TrackingController("t", LINE)
+    assert "model with an inverse model (set inverse.train)" in controller.not_ready
+    controller.set_model(a_rollout(0, inverse=None), 1)
+    assert "inverse model" in controller.not_ready
+    with pytest.raises(RuntimeError, match="t waits for a model"):
+        controller.update(observe(0, [0.0]), np.zeros(1))
+    controller.set_model(a_rollout(0), 2)
+    assert controller.not_ready == "waits for a reference on ~/reference"
+    with pytest.raises(RuntimeError, match="no reference"):
+        controller.update(observe(0, [0.0]), np.zeros(1))
+    controller.set_reference([1.0])
+    assert controller.not_ready == ""
+
+
+def test_it_acts_by_the_newest_inverse_model_which_training_does_not_change_and_tells_its_version():
+    controller = TrackingController("t", LINE, reference=RAMP)
+    for version in (1, 2):
+        model = a_rollout(version)
+        expected = float(model.inverse.predict(torch.tensor([0.2]), torch.tensor([2.0]))[0])
+        controller.set_model(model, version)
+        torch.nn.init.zeros_(model.inverse.net.weights[-1])
+        controller.set_model(a_rollout(9, inverse=None), 9)  # of no use to it
+        controller.activate()
+        asked = controller.update(observe(0, [0.2]), np.zeros(1))
+        assert asked == pytest.approx(np.clip(expected, -3, 3)) and expected != 0.0
+        assert controller.model_version == version
+
+
+def test_a_new_reference_is_followed_from_the_next_tick_and_a_wrong_one_is_refused():
+    controller = TrackingController("t", LINE, Echo(), RAMP)
+    for k in range(3):
+        controller.update(observe(k, [0.0]), np.zeros(1))
+    controller.set_reference(RAMP / 4)
+    asked = [float(controller.update(observe(k, [0.0]), np.zeros(1))[0]) for k in (3, 4)]
+    assert asked == [0.25, 0.5]
     with pytest.raises(ValueError, match="shape"):
-        TrackingController("t", LINE, Echo(), reference)
-
-
-def test_a_reference_that_is_not_finite_is_refused():
-    with pytest.raises(ValueError, match="not finite"):
-        TrackingController("t", LINE, Echo(), np.array([[0.0], [math.nan]]))
+        controller.set_reference(np.zeros(2))
+    assert controller.update(observe(5, [0.0]), np.zeros(1)) == 0.75
 
 
 def test_a_law_controls_with_its_parameters():

@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from mbrl_node.models import (
     CheckpointError,
+    InverseConfig,
     ModelConfig,
     WorldModel,
     load_checkpoint,
@@ -67,3 +69,30 @@ def test_the_newest_usable_checkpoint_is_found(tmp_path):
     checkpoint_path(tmp_path, 11).write_bytes(b"cut off")
     newest = newest_checkpoint(tmp_path, SPEC)
     assert newest is not None and newest[2]["version"] == 10
+
+
+def test_an_inverse_model_is_saved_with_the_rest_and_a_file_without_one_still_loads(tmp_path):
+    config = InverseConfig(train=True, steps=3, members=2, hidden=(8, 4))
+    model, path = WorldModel(SPEC, SMALL, inverse=config), tmp_path / "m.safetensors"
+    state, action = random_batch(16)
+    model.inverse.fit_normalizer(state, state + 0.3, action)
+    save_checkpoint(model, path, {})
+    loaded = load_checkpoint(path, SPEC)[0].inverse
+    assert loaded.config == config and loaded.steps == 3
+    for mine, theirs in zip(
+        model.inverse.predict(state, state + 0.1), loaded.predict(state, state + 0.1), strict=True
+    ):
+        assert torch.equal(mine, theirs)
+    save_checkpoint(WorldModel(SPEC, SMALL), path, {})
+    with safe_open(path, framework="pt") as file:  # as written before there were any
+        assert "inverse" not in file.metadata()
+    assert load_checkpoint(path, SPEC)[0].inverse is None
+
+
+def test_an_inverse_model_of_a_shape_that_is_none_is_refused_by_name(tmp_path):
+    path = tmp_path / "m.safetensors"
+    model = WorldModel(SPEC, SMALL, inverse=InverseConfig(hidden=(8,)))
+    model.inverse.config = InverseConfig.model_construct(steps=0, hidden=(8,))
+    save_checkpoint(model, path, {})
+    with pytest.raises(CheckpointError, match=r"m\.safetensors: is damaged"):
+        load_checkpoint(path, SPEC)
