@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import NamedTuple, SupportsFloat, TypeVar
+from typing import SupportsFloat, TypeVar
 
 import numpy as np
 from mbrl_msgs.msg import ControllerStatus, Timing
@@ -20,53 +20,42 @@ from mbrl_node.ros.convert import to_time
 
 Array = NDArray[np.float64]
 Item = TypeVar("Item")
+_Tick = tuple[int, int, int, int, int | None, str]  # the arguments of `TickTimes.add`
 KEPT = 4096  # ticks, and plans, that nobody has taken: 8 s at 500 Hz
-
-
-class TickTime(NamedTuple):
-    """One tick, in ns of `time.monotonic_ns`."""
-
-    slot: int  # its slot began
-    started: int  # its first instruction
-    sent: int  # the command was published
-    finished: int  # its last instruction, after the bookkeeping
-    state_received: int | None  # the state it used arrived; None: there was none
-    acting: str  # the controller in command
-
-    @property
-    def state_age(self) -> float:
-        """s that the state was old when the command made of it was sent; NaN: no state."""
-        received = self.state_received
-        return math.nan if received is None else (self.sent - received) * 1e-9
 
 
 @dataclass(frozen=True)
 class Second:
-    """What the ticks and plans since the report before amount to, in s. Without a tick, lateness,
-    latency and execution are 0 and the rest is NaN.
+    """The T ticks and the plans since the report before, in s. Without a tick the figures of
+    lateness, latency and execution are 0 and the others NaN.
 
     A period is from the first instruction of a tick to that of the next; the first one begins with
     the last tick of the report before.
     """
 
-    ticks: tuple[TickTime, ...]
+    slot: Array  # on the machine's steady clock, [T]
+    lateness: Array  # from the slot to the first instruction, [T]
+    latency: Array  # from the slot to the command's being sent, [T]
+    state_ages: Array  # from the arrival of the state to the command's being sent; NaN: none, [T]
+    execution: Array  # from the first instruction to the last, [T]
+    acting: tuple[str, ...]  # the controller in command, T times
     rate: float  # Hz; NaN, like the periods: fewer than two ticks
     period_mean: float
     period_std: float
     period_min: float
     period_max: float
-    lateness_p99: float  # from the slot to the first instruction
+    lateness_p99: float
     lateness_max: float
-    latency_median: float  # from the slot to the command's being sent
+    latency_median: float
     latency_max: float
-    execution_mean: float  # from the first instruction to the last
+    execution_mean: float
     execution_max: float
-    state_age: float  # at the last tick; NaN: no state
+    state_age: float  # at the last tick
     plan_time: float  # median; NaN: no plan
     effort: Effort | None  # of the newest plan there ever was
 
     def fill(self, status: ControllerStatus) -> None:
-        """Writes these figures into a status message."""
+        """Writes the figures into a status message."""
         for name in (
             *("rate", "period_mean", "period_std", "period_min", "period_max"),
             *("lateness_max", "execution_mean", "execution_max", "state_age", "plan_time"),
@@ -84,16 +73,15 @@ class Second:
             period: what it should be, s.
             missed: slots without a command of their own since the start.
         """
-        ticks = self.ticks
         msg = Timing(
             period=period,
             missed=missed,
-            slot=[t.slot * 1e-9 for t in ticks],
-            lateness=[(t.started - t.slot) * 1e-9 for t in ticks],
-            latency=[(t.sent - t.slot) * 1e-9 for t in ticks],
-            state_age=[t.state_age for t in ticks],
-            execution=[(t.finished - t.started) * 1e-9 for t in ticks],
-            acting=[t.acting for t in ticks],
+            slot=_doubles(self.slot),
+            lateness=_doubles(self.lateness),
+            latency=_doubles(self.latency),
+            state_age=_doubles(self.state_ages),
+            execution=_doubles(self.execution),
+            acting=list(self.acting),
         )
         msg.header.stamp = to_time(stamp)
         return msg
@@ -104,10 +92,10 @@ class TickTimes:
     one other thread takes: each by single operations on a deque, so that nobody waits."""
 
     def __init__(self) -> None:
-        self._ticks: deque[TickTime] = deque(maxlen=KEPT)
+        self._ticks: deque[_Tick] = deque(maxlen=KEPT)
         self._plan_times: deque[float] = deque(maxlen=KEPT)
         self._effort: Effort | None = None
-        self._before: TickTime | None = None  # the last one taken
+        self._before: int | None = None  # when the last tick that was taken started
 
     def add(
         self,
@@ -118,8 +106,17 @@ class TickTimes:
         state_received: int | None,
         acting: str,
     ) -> None:
-        """A tick is over; see `TickTime`."""
-        self._ticks.append(TickTime(slot, started, sent, finished, state_received, acting))
+        """A tick is over. All times as `time.monotonic_ns` counts.
+
+        Args:
+            slot: its slot began.
+            started: its first instruction.
+            sent: the command was published.
+            finished: its last instruction, after the bookkeeping.
+            state_received: the state that it used arrived; None: there was none.
+            acting: the controller in command.
+        """
+        self._ticks.append((slot, started, sent, finished, state_received, acting))
 
     def add_plan(self, plan: TimedPlan) -> None:
         """A plan was made."""
@@ -129,10 +126,9 @@ class TickTimes:
     def take(self) -> Second:
         """What was added since the last call."""
         before = self._before if len(self._ticks) < KEPT else None  # else there is a gap between
-        ticks = tuple(_taken(self._ticks))
-        plan_times = _taken(self._plan_times)
+        ticks, plan_times = _taken(self._ticks), _taken(self._plan_times)
         if ticks:
-            self._before = ticks[-1]
+            self._before = ticks[-1][1]
         return _second(before, ticks, plan_times, self._effort)
 
 
@@ -142,18 +138,26 @@ def _taken(items: deque[Item]) -> list[Item]:
 
 
 def _second(
-    before: TickTime | None,
-    ticks: tuple[TickTime, ...],
-    plan_times: list[float],
-    effort: Effort | None,
+    before: int | None, ticks: list[_Tick], plan_times: list[float], effort: Effort | None
 ) -> Second:
-    starts = [t.started for t in (before, *ticks) if t is not None]
-    period = _seconds(b - a for a, b in pairwise(starts)) if ticks else np.empty(0)
-    lateness = _seconds(t.started - t.slot for t in ticks)
-    latency = _seconds(t.sent - t.slot for t in ticks)
-    execution = _seconds(t.finished - t.started for t in ticks)
+    # Few and large operations: meanwhile the control thread waits for the interpreter.
+    columns = zip(*ticks, strict=True) if ticks else ((),) * 6
+    slot, started, sent, finished, received, acting = columns
+    begin, first, last = _ns(slot), _ns(started), _ns(sent)
+    arrived = _ns([-1 if r is None else r for r in received])
+    lateness, latency, execution = (
+        1e-9 * x for x in (first - begin, last - begin, _ns(finished) - first)
+    )
+    state_ages = np.where(arrived < 0, np.nan, 1e-9 * (last - arrived))
+    starts = first if before is None else np.append(before, first)
+    period = 1e-9 * np.diff(starts)
     return Second(
-        ticks,
+        1e-9 * begin,
+        lateness,
+        latency,
+        state_ages,
+        execution,
+        acting,
         rate=1.0 / float(period.mean()) if period.any() else math.nan,
         period_mean=_of(np.mean, period, math.nan),
         period_std=_of(np.std, period, math.nan),
@@ -165,15 +169,20 @@ def _second(
         latency_max=_of(np.max, latency, 0.0),
         execution_mean=_of(np.mean, execution, 0.0),
         execution_max=_of(np.max, execution, 0.0),
-        state_age=ticks[-1].state_age if ticks else math.nan,
+        state_age=float(state_ages[-1]) if ticks else math.nan,
         plan_time=statistics.median(plan_times) if plan_times else math.nan,
         effort=effort,
     )
 
 
-def _seconds(ns: Iterable[int]) -> Array:
-    return 1e-9 * np.fromiter(ns, dtype=np.int64)
+def _ns(values: Sequence[int]) -> NDArray[np.int64]:
+    return np.array(values, dtype=np.int64)
 
 
 def _of(function: Callable[[Array], SupportsFloat], values: Array, nothing: float) -> float:
     return float(function(values)) if len(values) else nothing
+
+
+def _doubles(values: Array) -> array[float]:
+    """What a message takes without a look at each number."""
+    return array("d", values.tobytes())
