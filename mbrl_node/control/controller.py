@@ -36,6 +36,7 @@ class Controller(ABC):
     """Asks for one action a tick. Only the control thread calls it, and never waits long for it."""
 
     Config: ClassVar[type[BaseModel]] = ControllerConfig  # a node declares its fields as parameters
+    kind = ""  # what it is called in parameters and lists; empty: by its class
     model_version = 0  # of the model behind the last action; 0: none
 
     def __init__(self, name: str) -> None:
@@ -97,9 +98,13 @@ class RandomActions(Controller):
     ) -> None:
         super().__init__(name)
         self._low, self._high = spec.action_min, spec.action_max
-        self._hold = max(1, round((config or RandomConfig()).hold / spec.dt))
-        self._rng = np.random.default_rng(seed)
+        self._dt, self._rng = spec.dt, np.random.default_rng(seed)
         self._left, self._action = 0, spec.action_safe
+        self.set_config(config or RandomConfig())
+
+    def set_config(self, config: RandomConfig) -> None:
+        """The next action that is drawn is held so. May be called from any thread."""
+        self._hold = max(1, round(config.hold / self._dt))
 
     def activate(self) -> None:
         self._left = 0

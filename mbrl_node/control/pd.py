@@ -47,21 +47,26 @@ class PDController(Controller):
 
     def __init__(self, name: str, spec: RobotSpec, config: PDConfig | None = None) -> None:
         super().__init__(name)
-        config = config or PDConfig()
         self._spec, self._safe = spec, spec.action_safe
-        self._kp, self._kd = (self._gains(config, key) for key in ("kp", "kd"))
+        self.set_config(config or PDConfig())
         self._position, self._velocity = (self._columns(v) for v in ("position", "velocity"))
         self._angle = spec.angle_mask[self._position]
         self._follower = Follower(Reference.of(np.zeros(spec.state_dim), spec))
 
-    def _gains(self, config: PDConfig, key: str) -> Array:
-        gains, actions = np.array(getattr(config, key)), self._spec.action_dim
-        if len(gains) not in (1, actions):
-            raise ValueError(
-                f"{self.name}.{key}: there are {len(gains)} gains; right is 1 for all actions, or "
-                f"{actions}, one for each"
-            )
-        return np.broadcast_to(gains, actions)
+    def set_config(self, config: PDConfig) -> None:
+        """The next action has these gains; the reference stays. May be called from any thread.
+
+        Raises:
+            ValueError: the gains are neither one nor one an action; those before stay.
+        """
+        actions = self._spec.action_dim
+        for key, gains in (("kp", config.kp), ("kd", config.kd)):
+            if len(gains) not in (1, actions):
+                raise ValueError(
+                    f"{self.name}.{key}: there are {len(gains)} gains; right is 1 for all actions, "
+                    f"or {actions}, one for each"
+                )
+        self._gains = np.array(config.kp), np.array(config.kd)
 
     def _columns(self, value: str) -> list[int]:
         """The state columns of the joints that the actions drive, [m]."""
@@ -101,10 +106,11 @@ class PDController(Controller):
         Raises:
             FloatingPointError: one is not finite.
         """
+        kp, kd = self._gains
         error = self._follower.look(observation.time) - observation.state
         off = error[self._position]
         off = np.where(self._angle, np.remainder(off + math.pi, 2 * math.pi) - math.pi, off)
-        action: Array = self._safe + self._kp * off + self._kd * error[self._velocity]
+        action: Array = self._safe + kp * off + kd * error[self._velocity]
         if not np.isfinite(action).all():
             raise FloatingPointError(f"the gains give {action} in the state {observation.state}")
         return action

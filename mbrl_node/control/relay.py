@@ -45,10 +45,14 @@ class Relay(Controller):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name)
-        self._safe, self._timeout = spec.action_safe, (config or RelayConfig()).timeout
-        self._required, self._clock = required, clock
+        self._safe, self._required, self._clock = spec.action_safe, required, clock
+        self.set_config(config or RelayConfig())
         self._newest: tuple[Array, float] | None = None
         self._done_with: tuple[Array, float] | None = None
+
+    def set_config(self, config: RelayConfig) -> None:
+        """Commands count for so long from now on. May be called from any thread."""
+        self._timeout = config.timeout
 
     def receive(self, values: ArrayLike, now: float) -> None:
         """Takes a command in. May be called from any thread.

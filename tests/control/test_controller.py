@@ -32,6 +32,14 @@ def test_a_hold_below_a_period_is_one_period():
     assert len(set(actions(RandomActions("random", SPEC, RandomConfig(hold=0.0)), 50))) == 50
 
 
+def test_another_hold_is_for_the_next_action():
+    controller = RandomActions("random", SPEC, RandomConfig(hold=2 * SPEC.dt))
+    first = actions(controller, 1)
+    controller.set_config(RandomConfig(hold=3 * SPEC.dt))
+    asked = actions(controller, 4)
+    assert asked[0] == first[0] and asked[1] == asked[2] == asked[3] != asked[0]
+
+
 def test_an_action_from_before_it_was_activated_is_not_held_on():
     controller = RandomActions("random", SPEC)
     before = actions(controller, 2)

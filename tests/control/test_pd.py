@@ -116,6 +116,16 @@ def test_each_action_may_have_gains_of_its_own():
             PDConfig(kp=wrong)
 
 
+def test_gains_change_between_two_ticks_and_the_reference_stays():
+    controller = PDController("pd", SPEC)
+    controller.set_reference([1.0, 0.0, 0.0, 0.0])
+    controller.set_config(PDConfig(kp=(4.0,), kd=(1.0,)))
+    assert act(controller, [0.0, 0.0, 1.0, 0.0]) == [3.0]
+    with pytest.raises(ValueError, match=r"pd\.kd: there are 2 gains"):
+        controller.set_config(PDConfig(kp=(9.0,), kd=(1.0, 1.0)))
+    assert act(controller, [0.0, 0.0, 1.0, 0.0]) == [3.0]
+
+
 @pytest.mark.parametrize("value, missing", [("position", "velocity"), ("velocity", "position")])
 def test_a_robot_that_does_not_tell_what_is_needed_is_refused_in_a_sentence(value, missing):
     spec = robot({"elbow": False}, (value,))

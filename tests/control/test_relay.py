@@ -126,6 +126,14 @@ def test_commands_may_come_from_another_thread():
     thread.join()
 
 
+def test_another_timeout_holds_for_the_command_that_is_there():
+    controller, clock = relay("teleop")
+    controller.receive([3.0], clock.now)
+    clock.now += 0.6
+    controller.set_config(RelayConfig(timeout=1.0))
+    assert act(controller) == [3.0]
+
+
 def test_a_timeout_that_makes_no_sense_is_refused():
     for wrong in (0.0, -1.0, np.inf, np.nan):
         with pytest.raises(ValueError):
