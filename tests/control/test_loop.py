@@ -11,7 +11,6 @@ from mbrl_node.control import (
     ControlLoop,
     Hold,
     Observation,
-    SafetyFilter,
     SwitchError,
 )
 from mbrl_node.spec import load_spec
@@ -218,23 +217,3 @@ def test_the_standby_acts_until_the_active_controller_is_ready():
     assert robot.tick().action == 2.0 and robot.manager.active is robot.a
     robot.a.ready = True
     assert robot.tick().action == 1.0
-
-
-def test_a_rate_limit_bounds_the_change_of_the_command():
-    fields = [
-        {
-            "name": "force",
-            "joint": "slider_to_cart",
-            "min": -5,
-            "max": 5,
-            "safe": 0,
-            "unit": "N",
-            "max_rate": 25.0,
-        }
-    ]
-    safety = SafetyFilter(SPEC.with_overrides(action={"fields": fields}))
-    action, last = [], np.zeros(1)
-    for _ in range(7):
-        last, _ = safety(np.array([9.0]), last)
-        action.append(float(last[0]))
-    assert action == pytest.approx([1, 2, 3, 4, 5, 5, 5])
