@@ -112,7 +112,7 @@ class Deadman:
     is young.
 
     Args:
-        timeout: s; an older message counts no more. 0: there is no switch.
+        timeout: s; a message as old or older counts no more.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -128,9 +128,7 @@ class Deadman:
         self._newest = value, now
 
     def problem(self, now: float) -> str:
-        """Why nothing may be commanded; empty when the switch is pressed, or there is none."""
-        if self._timeout == 0:
-            return ""
+        """Why nothing may be commanded; empty while the switch is pressed."""
         if self._newest is None:
             return "the deadman switch has not been pressed yet"
         value, at = self._newest

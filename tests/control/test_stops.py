@@ -226,8 +226,11 @@ TestAnyOrder = AnyOrder.TestCase
 # The deadman switch.
 
 
-def test_without_a_timeout_there_is_no_deadman_switch() -> None:
-    assert Deadman(0.0).problem(5.0) == ""
+@pytest.mark.parametrize("timeout", [0.0, -1.0, math.nan])
+def test_a_timeout_that_makes_no_sense_lets_nothing_through(timeout: float) -> None:
+    deadman = Deadman(timeout)
+    deadman.pressed(True, 5.0)
+    assert deadman.problem(5.0) != ""
 
 
 def test_a_deadman_switch_must_be_pressed_first() -> None:
