@@ -24,7 +24,10 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 CONFIGURATION_ERROR = 2  # exit code of a node that says it cannot work as configured
-CONTROLLERS = ["random_shooting", "cem", "icem", "mppi", "policy", "random", "hold"]
+CONTROLLERS = [
+    *("random_shooting", "cem", "icem", "mppi", "policy", "inverse_dynamics"),
+    *("pd", "teleop", "external", "random", "hold"),
+]
 PLUGINS = [*entry_points(group="mbrl.planners"), *entry_points(group="mbrl.controllers")]
 
 ARGUMENTS = [
@@ -42,6 +45,24 @@ ARGUMENTS = [
         default_value="true",
         choices=["true", "false"],
         description="simulate the robot; false: a real robot's drivers are running",
+    ),
+    DeclareLaunchArgument(
+        "use_sim_time",
+        default_value=LaunchConfiguration("sim"),
+        choices=["true", "false"],
+        description="the simulator's clock paces control; false: the machine's, as on a robot",
+    ),
+    DeclareLaunchArgument(
+        "sync",
+        default_value="false",
+        choices=["true", "false"],
+        description="lock-step: simulator and learner wait for the controller, as fast as it goes",
+    ),
+    DeclareLaunchArgument(
+        "dry_run",
+        default_value="false",
+        choices=["true", "false"],
+        description="plan and log, but command nothing",
     ),
     DeclareLaunchArgument(
         "gui",
@@ -175,6 +196,8 @@ def generate_launch_description() -> LaunchDescription:
                 {
                     "gui": typed("gui", bool),
                     "speed": typed("speed", float),
+                    "clock": typed("use_sim_time", bool),
+                    "sync": typed("sync", bool),
                 },
             ),
             node(
@@ -185,9 +208,15 @@ def generate_launch_description() -> LaunchDescription:
                     "controller": typed("controller", str),
                     "learn": typed("learn", bool),
                     "duration": typed("duration", float),
-                    "use_sim_time": typed("sim", bool),
+                    "use_sim_time": typed("use_sim_time", bool),
+                    "sync": typed("sync", bool),
+                    "dry_run": typed("dry_run", bool),
                 },
             ),
-            node("learner", IfCondition(LaunchConfiguration("learn")), run),
+            node(
+                "learner",
+                IfCondition(LaunchConfiguration("learn")),
+                {**run, "sync": typed("sync", bool)},
+            ),
         ]
     )

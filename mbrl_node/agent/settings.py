@@ -15,7 +15,7 @@ from mbrl_node.spec.errors import from_pydantic, line, one_line, show
 from mbrl_node.spec.plugins import PluginError, find
 
 # Sections of config/mbrl.yaml that only the nodes have a use for.
-NODE_SECTIONS = ("random", "pd", "teleop", "external", "diagnostics")
+NODE_SECTIONS = ("random", "pd", "teleop", "external", "fallback", "diagnostics")
 Settings = Mapping[str, Any]  # sections of `AgentConfig`, as far as they are set
 
 

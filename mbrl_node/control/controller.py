@@ -37,6 +37,7 @@ class Controller(ABC):
 
     Config: ClassVar[type[BaseModel]] = ControllerConfig  # a node declares its fields as parameters
     kind = ""  # what it is called in parameters and lists; empty: by its class
+    learned = False  # acts by a model, and until there is one another may explore
     model_version = 0  # of the model behind the last action; 0: none
 
     def __init__(self, name: str) -> None:

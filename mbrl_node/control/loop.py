@@ -1,4 +1,4 @@
-"""One tick of control: state in, safe action and transition out; episodes and the goal.
+"""One tick of control: state in, limited action and transition out; stops, episodes and the goal.
 
 This is the whole control logic, without clocks, threads or ROS: the caller says what time it is.
 """
@@ -6,8 +6,9 @@ This is the whole control logic, without clocks, threads or ROS: the caller says
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,13 +16,16 @@ from numpy.typing import NDArray
 
 from mbrl_node.control.controller import Observation
 from mbrl_node.control.manager import ControllerManager
-from mbrl_node.control.safety import SafetyFilter
+from mbrl_node.control.safety import Envelope, SafetyFilter
+from mbrl_node.control.stops import Stops
 from mbrl_node.data import Transition
 from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.terms import RangeTermination, TermReward, goal_function
 
 Array = NDArray[np.float64]
 RESETTING = "the robot is being reset"
+BREAK = 0.25  # s without a tick after which what was planned before counts no more
+LONGEST_DELAY = 64  # ticks from measuring to acting that can be made up for
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +52,29 @@ class ControlLoop:
 
     Args:
         session: identifies this run in the transitions, see `Transition`.
+        stops: what may stop the robot from outside; None: nothing does.
+        dry_run: nothing is really sent, so there are no transitions.
     """
 
-    def __init__(self, spec: RobotSpec, manager: ControllerManager, session: int) -> None:
-        self._spec, self._manager, self._session = spec, manager, session
-        self._safety = SafetyFilter(spec)
+    def __init__(
+        self,
+        spec: RobotSpec,
+        manager: ControllerManager,
+        session: int,
+        stops: Stops | None = None,
+        dry_run: bool = False,
+    ) -> None:
+        self._spec, self._manager, self.session = spec, manager, session
+        self._stops, self._dry_run = stops or Stops(), dry_run
+        self._period, self._break = round(spec.dt * 1e9), round(max(BREAK, 5 * spec.dt) * 1e9)
+        self._delay = round(spec.action.delay / spec.dt)  # ticks
+        self.safety = SafetyFilter(spec)
+        self._envelope = Envelope(spec)
+        self._commands = deque([spec.action_safe], maxlen=LONGEST_DELAY)  # newest last
         self._reward = TermReward(spec)
         self._terminated = RangeTermination(spec)
         self._goal = goal_function(spec)
         self._sent: _Sent | None = None
-        self.last_action = spec.action_safe  # what the robot was sent last, [m]
         self._started: int | None = None  # robot time of the first tick
         self._last_time = 0  # of the last tick
         self._episode_start: int | None = None
@@ -83,9 +100,21 @@ class ControlLoop:
             return 0.0
         return self.robot_time - (self._episode_start - self._started) * 1e-9
 
+    @property
+    def last_action(self) -> Array:
+        """What the robot was sent last, [m]."""
+        return self.safety.last_action
+
     def begin_episode(self) -> None:
         """The robot was reset; the next observation is the first of a new episode."""
+        self._stops.release_envelope()
         self.resetting = False
+
+    def restart(self) -> None:
+        """Forgets what was commanded and planned: the robot has its safe command, and has had it
+        for long enough."""
+        self.safety.reset()
+        self._forget()
 
     def tick(
         self,
@@ -97,22 +126,22 @@ class ControlLoop:
 
         Args:
             observation: None when there is none that may be used.
-            problem: why there is none.
+            problem: why there is none, or why the robot must get its safe command in spite of it.
             send: called with the command as soon as it is known, before the bookkeeping; a second
                 time, with the safe command, when that finds that the episode is over.
         """
         if observation is None:
             return self._safe(problem, send)
-        if self._started is None or observation.time < self._last_time:
-            self._started = observation.time  # first tick, or the clock was set back
-            self._episode_start, self._goal_since, self._sent = None, None, None
-        self._last_time = observation.time
-        self.robot_time = (observation.time - self._started) * 1e-9
+        self._keep_time(observation.time)
+        breach = self._envelope.check(observation.state)
+        self._stops.watch(None if self.resetting else breach)
+        if stop := self._stops.reason or problem:
+            return self._safe(stop, send)
         if self.resetting:
             return self._safe(RESETTING, send)
         if self._episode_start is None:
             self._episode_start = observation.time
-        sent = self._act(observation, send)
+        sent = self._act(observation, breach.message if breach else "", send)
         events = self._watch_goal(observation)
         transition = self._complete(observation)
         self._sent = sent
@@ -123,45 +152,68 @@ class ControlLoop:
                 return Tick(action, transition, True, events)
         return Tick(sent.action, transition, False, events)
 
-    def _act(self, observation: Observation, send: Callable[[Array], None]) -> _Sent:
-        requested = self._manager.update(observation, self.last_action)
-        action, refused = self._safety(requested, self.last_action)
-        send(action)
-        self.last_action = action
-        self._manager.commanded(observation, action)
-        acting = self._manager.acting
-        self.safe_reason = self._manager.failure or (f"{acting.name}: {refused}" if refused else "")
-        return _Sent(observation, action, requested, acting.name, acting.model_version)
+    def _keep_time(self, now: int) -> None:
+        if self._started is None or now < self._last_time:
+            self._started = now  # first tick, or the clock was set back
+            self._episode_start = None
+            self._forget()
+        elif now - self._last_time > self._break:
+            self._forget()  # the process or the clock stood still
+        self._last_time = now
+        self.robot_time = (now - self._started) * 1e-9
 
-    def _safe(self, reason: str, send: Callable[[Array], None]) -> Tick:
-        self.safe_reason = reason
+    def _forget(self) -> None:
+        self._goal_since, self.held_time = None, 0.0
         if self._sent is not None:
             self._sent = None
             self._manager.restart()
-        self._goal_since, self.held_time = None, 0.0
-        self.last_action, _ = self._safety(self._spec.action_safe, self.last_action)
-        send(self.last_action)
-        return Tick(self.last_action)
+
+    def _act(self, observation: Observation, breach: str, send: Callable[[Array], None]) -> _Sent:
+        age = observation.time - observation.stamp
+        lag = min(self._delay + max(0, round(age / self._period)), len(self._commands))
+        if lag:
+            in_flight = tuple(list(self._commands)[-lag:])
+            observation = replace(observation, in_flight=in_flight)
+        requested = self._manager.update(observation, self.last_action, breach)
+        action = self._send(requested, send)
+        self._manager.commanded(observation, action)
+        self.safe_reason = ""
+        if self._manager.acting is self._manager.resting is not self._manager.active:
+            self.safe_reason = self._manager.failure
+        acting = self._manager.acting
+        return _Sent(observation, action, requested, acting.name, acting.model_version)
+
+    def _send(self, requested: Array, send: Callable[[Array], None]) -> Array:
+        action = self.safety(requested)
+        send(action)
+        self._commands.append(action)
+        return action
+
+    def _safe(self, reason: str, send: Callable[[Array], None]) -> Tick:
+        self.safe_reason = reason
+        self._forget()
+        return Tick(self._send(self._spec.action_safe, send))
 
     def _complete(self, now: Observation) -> Transition | None:
         """The transition from the tick before to this one."""
         sent = self._sent
-        if sent is None:
+        if sent is None or self._dry_run:
             return None
+        in_effect = (*sent.observation.in_flight, sent.action)[0]
         next_state = torch.as_tensor(now.state)
-        state, action = torch.as_tensor(sent.observation.state), torch.as_tensor(sent.action)
+        state, action = torch.as_tensor(sent.observation.state), torch.as_tensor(in_effect)
         reward = float(self._reward(state, action, next_state))
         terminated = bool(self._terminated(next_state))
         length = self._spec.episode.length
         transition = Transition(
-            self._session,
+            self.session,
             self._sequence,
             self.episode,
             self.step,
             sent.observation.stamp,
             now.stamp,
             sent.observation.state,
-            sent.action,
+            in_effect,
             sent.requested,
             now.state,
             reward,

@@ -1,119 +1,425 @@
-"""Which controller is in command, swapped between two ticks."""
+"""Which controller is in command, swapped between two ticks, and who acts when it cannot."""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from mbrl_node.control.controller import Array, Controller, Observation
 
 log = logging.getLogger(__name__)
+
+LONGEST_WAIT = 60.0  # s between two trials of a controller that goes on failing
 
 
 class SwitchError(Exception):
     """A switch was refused and nothing changed; the message says why."""
 
 
+class FallbackConfig(BaseModel):
+    """What happens when the active controller fails."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    chain: tuple[str, ...] = Field(
+        ("policy", "hold"), description="who acts for it: the first of these that can"
+    )
+    recovery: float = Field(
+        1.0,
+        ge=0,
+        description="time after which it is tried again, s; twice as long after each further "
+        "failure; 0: only a switch brings it back",
+    )
+    max_misses: int = Field(
+        5,
+        ge=1,
+        description="ticks in a row without a plan in time, or with an update longer than the "
+        "control period, that count as a failure",
+    )
+
+
+@dataclass
+class _Failure:
+    reason: str
+    since: int  # robot time, ns
+    wait: float  # s
+    until: float  # robot time at which it is tried again, ns
+
+    def over(self, now: int) -> bool:
+        return now >= self.until
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A controller that has a name."""
+
+    name: str
+    kind: str
+    state: str  # unconfigured, inactive or active
+    not_ready: str
+
+
 class ControllerManager:
     """Holds the controllers by name; exactly one is active at a time.
 
-    While the active one is not ready (it has no model yet) the `standby` acts for it. A controller
-    that raises is contained: `resting` acts at that tick. One that cannot even be activated after a
-    switch gives way to the one before.
+    At each tick one acts: the active one if it can; while it has no model yet the `standby`, and
+    while it waits for anything else `resting`; when it fails the first of the fallback chain that
+    can, in the same tick, and last of all `resting`. One that has failed is tried again after a
+    while. The control thread calls `update`, `commanded` and `restart`; switches come from any
+    other.
 
     Args:
-        controllers: the first is active at the start.
-        standby: name of the controller that acts while the active one waits.
+        controllers: ready to be activated; the first is active at the start.
+        standby: name of the controller that acts while the active one waits for its first model.
         resting: name of the controller that is always safe.
+        period: the control period, s, which no update may exceed for long.
+
+    Attributes:
+        active: chosen by the user.
+        acting: in command at the last tick.
+        resting: always safe.
+        failure: why the active one is not; empty: it is, or is only not ready.
+        fallbacks: how often it began that another acted for it because of a failure.
+        on_change: called when a state changes, in whatever thread changed it.
     """
 
-    def __init__(self, controllers: Sequence[Controller], standby: str, resting: str) -> None:
-        self.controllers = {c.name: c for c in controllers}
-        self._standby, self._resting = self.controllers[standby], self.controllers[resting]
+    def __init__(
+        self,
+        controllers: Sequence[Controller],
+        standby: str,
+        resting: str,
+        fallback: FallbackConfig | None = None,
+        period: float = math.inf,
+    ) -> None:
+        self._controllers: dict[str, Controller | None] = {c.name: c for c in controllers}
+        self._kinds: dict[str, tuple[str, Callable[[], Controller]]] = {}
+        self.fallback = fallback or FallbackConfig()
+        self._period = period
+        self._standby, self.resting = self._get(standby), self._get(resting)
         self.active = controllers[0]
-        self.acting = self._resting
-        self._before_switch: Controller | None = None
-        self.failure = ""  # why the controller that should act could not, at the last tick
-        self._lock = threading.Lock()
+        self.acting = self.resting
+        self._activated: Controller | None = None  # by a switch, and has not acted since
+        self._failures: dict[str, _Failure] = {}
+        self._overruns = 0
+        self.failure, self.fallbacks = "", 0
+        self.on_change: Callable[[], None] = lambda: None
+        self._lock = threading.Lock()  # around what a tick sees
+        self._changing = threading.Lock()  # one change of the controllers at a time
 
-    def switch(self, activate: Sequence[str], deactivate: Sequence[str], strict: bool) -> str:
-        """Makes another controller the active one before the next tick; tells what was done.
+    # Controllers and their states: any thread.
 
+    @property
+    def controllers(self) -> dict[str, Controller]:
+        """Those that are configured, by name."""
+        return {name: c for name, c in list(self._controllers.items()) if c is not None}
+
+    def loaded(self) -> list[Loaded]:
+        """All there are."""
+        return [self._loaded(name, c) for name, c in list(self._controllers.items())]
+
+    def _loaded(self, name: str, controller: Controller | None) -> Loaded:
+        if controller is None:
+            return Loaded(name, self._kinds[name][0], "unconfigured", "is not configured")
+        kind = controller.kind or type(controller).__name__
+        state = "active" if controller is self.active else "inactive"
+        return Loaded(name, kind, state, _waits_for(controller))
+
+    def load(self, name: str, kind: str, make: Callable[[], Controller]) -> None:
+        """Adds a controller that `configure` will make.
+
+        Raises:
+            SwitchError: the name is taken.
+        """
+        with self._changing:
+            if name in self._controllers:
+                raise SwitchError(f"there is a controller '{name}' already")
+            self._kinds[name] = (kind, make)
+            self._controllers[name] = None
+        self.on_change()
+
+    def configure(self, name: str) -> None:
+        """Makes a controller that was loaded, or makes it anew.
+
+        Raises:
+            SwitchError: it is not there, was not loaded, may be needed now, or cannot be made.
+        """
+        with self._changing:
+            self._require_idle(name)
+            if name not in self._kinds:
+                raise SwitchError(f"'{name}' is there from the start; load another under a name")
+            try:
+                made = self._kinds[name][1]()
+            except Exception as error:  # whatever somebody else's code raises
+                raise SwitchError(f"'{name}' cannot be made: {_sentence(error)}") from error
+            with self._lock:
+                old, self._controllers[name] = self._controllers[name], made
+                self._failures.pop(name, None)
+        if old is not None:
+            old.close()
+        self.on_change()
+
+    def unload(self, name: str) -> None:
+        """Removes a controller.
+
+        Raises:
+            SwitchError: it is not there, or may be needed now.
+        """
+        with self._changing:
+            self._require_idle(name)
+            with self._lock:
+                old = self._controllers.pop(name)
+                self._kinds.pop(name, None)
+                self._failures.pop(name, None)
+        if old is not None:
+            old.close()
+        self.on_change()
+
+    def _require_idle(self, name: str) -> None:
+        if name not in self._controllers:
+            raise SwitchError(self._unknown(name))
+        controller = self._controllers[name]
+        if controller is not None and controller in (self.active, self.acting):
+            raise SwitchError(f"'{name}' is active")
+        if controller in (self._standby, self.resting) or name in self.fallback.chain:
+            raise SwitchError(f"'{name}' stands by for the others")
+
+    def switch(
+        self,
+        activate: Sequence[str],
+        deactivate: Sequence[str] = (),
+        strict: bool = True,
+        timeout: float = 0.0,
+    ) -> str:
+        """Makes another controller the active one at the next tick; tells what was done.
+
+        It is activated first, beside the one that acts; if that fails, nothing has changed.
         Deactivating the active one without activating another activates the resting one. Without
         `strict`, names that do not fit are ignored.
 
+        Args:
+            timeout: s that its activation may take; 0: any time.
+
         Raises:
-            SwitchError: strict, and a name is unknown or not active; or two are to be activated.
+            SwitchError: strict, and a name is unknown or not active; two are to be activated; the
+                new one cannot act, cannot be activated, or not in time.
         """
-        unknown = [n for n in (*activate, *deactivate) if n not in self.controllers]
-        if strict and unknown:
-            known = ", ".join(self.controllers)
-            raise SwitchError(f"no controller '{unknown[0]}'; there are {known}")
-        wanted = list(dict.fromkeys(n for n in activate if n in self.controllers))
-        if len(wanted) > 1:
-            raise SwitchError(f"one controller can be active at a time, not {' and '.join(wanted)}")
-        with self._lock:
-            before, self._before_switch = self.active.name, self.active
-            idle = [n for n in deactivate if n in self.controllers and n != before]
-            if strict and idle:
-                raise SwitchError(f"'{idle[0]}' is not active; '{before}' is")
-            if wanted:
-                self.active = self.controllers[wanted[0]]
-            elif before in deactivate:
-                self.active = self._resting
-            else:
-                return f"nothing to do: '{before}' stays active"
-            if self.active.name == before:
-                return f"'{before}' is active already"
-        message = f"switched from '{before}' to '{self.active.name}'"
-        if self.active.not_ready:
-            message += f", which {self.active.not_ready}; '{self._standby.name}' acts until then"
+        if not self._changing.acquire(blocking=False):
+            raise SwitchError("another change of the controllers is under way")
+        try:
+            before, wanted = self.active, self._wanted(activate, deactivate, strict)
+            if wanted is before:
+                with self._lock:  # whoever asks again does not want to wait
+                    self._failures.pop(wanted.name, None)
+                return f"'{before.name}' is active already"
+            if waits := _waits_for(wanted):
+                if not _waits_for(before):
+                    raise SwitchError(f"'{wanted.name}' {waits}; '{before.name}' goes on")
+            elif wanted is not self.acting:
+                self._activate(wanted, before.name, timeout)
+            with self._lock:
+                self.active = wanted
+                self._activated = None if waits or wanted is self.acting else wanted
+                self._failures.pop(wanted.name, None)
+                self._overruns = 0
+        finally:
+            self._changing.release()
+        self.on_change()
+        message = f"switched from '{before.name}' to '{wanted.name}'"
+        if waits:
+            message += f", which {waits}"
         return message
 
-    def restart(self) -> None:
-        """Makes whoever acts next start afresh, after a break such as a reset."""
-        with self._lock:
-            self.acting.activate()
+    def _wanted(
+        self, activate: Sequence[str], deactivate: Sequence[str], strict: bool
+    ) -> Controller:
+        unknown = [n for n in (*activate, *deactivate) if n not in self._controllers]
+        if unknown and (strict or not self._known([*activate, *deactivate])):
+            raise SwitchError(self._unknown(unknown[0]))
+        names = list(dict.fromkeys(self._known(activate)))
+        if len(names) > 1:
+            raise SwitchError(f"one controller can be active at a time, not {' and '.join(names)}")
+        now = self.active.name
+        idle = [n for n in deactivate if n in self._controllers and n != now]
+        if strict and idle:
+            raise SwitchError(f"'{idle[0]}' is not active; '{now}' is")
+        if names:
+            return self._get(names[0])
+        return self.resting if now in deactivate else self.active
 
-    def update(self, observation: Observation, last_action: Array) -> Array:
-        """The action asked for at this tick by the controller that acts, [m]."""
-        with self._lock:
-            self.failure = ""
-            chosen = self.active if not self.active.not_ready else self._standby
+    def _known(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if name in self._controllers]
+
+    def _unknown(self, name: str) -> str:
+        return f"no controller '{name}'; there are {', '.join(self._controllers)}"
+
+    def _get(self, name: str) -> Controller:
+        controller = self._controllers[name]
+        if controller is None:
+            raise SwitchError(f"'{name}' is not configured")
+        return controller
+
+    def _activate(self, wanted: Controller, before: str, timeout: float) -> None:
+        problem: list[str] = [f"takes longer than {timeout:g} s to be activated"]
+
+        def work() -> None:
             try:
-                if chosen is not self.acting:
-                    chosen = self._activated(chosen)
-                return np.asarray(chosen.update(observation, last_action), dtype=np.float64)
-            except Exception as error:
-                self.failure = f"{chosen.name}: {type(error).__name__}: {error}"
-                return self._resting.update(observation, last_action)
+                wanted.activate()
+                problem[0] = ""
+            except Exception as error:  # whatever somebody else's code raises
+                problem[0] = f"cannot be activated: {_sentence(error)}"
 
-    def _activated(self, wanted: Controller) -> Controller:
-        """Makes `wanted` the one that acts; if that fails after a switch, the one before the
-        switch is active again."""
+        if timeout > 0:
+            thread = threading.Thread(target=work, name=f"activate-{wanted.name}", daemon=True)
+            thread.start()
+            thread.join(timeout)
+        else:
+            work()
+        if problem[0]:
+            raise SwitchError(f"'{wanted.name}' {problem[0]}; '{before}' goes on")
+
+    # Ticks: the control thread.
+
+    def update(self, observation: Observation, last_action: Array, breach: str = "") -> Array:
+        """The action asked for at this tick, finite and of the right size, [m].
+
+        Args:
+            last_action: what the robot was sent at the tick before, [m].
+            breach: why the active controller may not act, such as a soft limit of the state.
+        """
+        with self._lock:
+            before, reason = self.acting, self.failure
+            for controller in self._candidates(observation.time, breach):
+                action = self._ask(controller, observation, last_action)
+                if action is not None:
+                    break
+            failed = self._failures.get(self.active.name)
+            self.failure = breach or (
+                failed.reason if failed and controller is not self.active else ""
+            )
+            self._tell(before, reason, observation.time)
+        if controller is not before:
+            self.on_change()
+        return action if action is not None else last_action
+
+    def _candidates(self, now: int, breach: str) -> Iterator[Controller]:
+        active = self.active
+        if not breach and self._healthy(active, now):
+            waits = self._standby if active.learned else self.resting
+            yield waits if _waits_for(active) else active
+        for name in self.fallback.chain:
+            controller = self._controllers.get(name)
+            if controller is None or controller is active:
+                continue
+            if self._healthy(controller, now) and not _waits_for(controller):
+                yield controller
+        yield self.resting
+
+    def _healthy(self, controller: Controller, now: int) -> bool:
+        failure = self._failures.get(controller.name)
+        if failure and now < failure.since:  # the clock was set back
+            failure.until += now - failure.since
+            failure.since = now
+        return failure is None or failure.over(now)
+
+    def _ask(
+        self, controller: Controller, observation: Observation, last_action: Array
+    ) -> Array | None:
+        """Its action, and makes it the one that acts; None: it failed."""
         try:
-            wanted.activate()
-            self.acting = wanted
-        except Exception:
-            if wanted is self.active and self._before_switch is not None:
-                self.active, self._before_switch = self._before_switch, None
-                if self.active is self.acting:
-                    log.exception("'%s' cannot act; '%s' goes on", wanted.name, self.active.name)
-                    return self.acting
-            raise
-        return wanted
+            if controller is not self.acting and controller is not self._activated:
+                controller.activate()
+            began = time.perf_counter()
+            action = np.array(controller.update(observation, last_action), dtype=np.float64)
+            self._check(action, last_action, time.perf_counter() - began)
+        except Exception as error:  # contained: another acts in this tick
+            self._fail(controller, _sentence(error), observation.time)
+            return None
+        if controller is not self.acting:
+            self._overruns = 0
+            old, self.acting, self._activated = self.acting, controller, None
+            try:
+                old.deactivate()
+            except Exception as error:  # it is out of command already
+                log.warning("'%s' failed as it was deactivated: %s", old.name, _sentence(error))
+        elif (failure := self._failures.get(controller.name)) and observation.time > (
+            failure.until + 1e9 * failure.wait
+        ):
+            del self._failures[controller.name]  # well for as long as it had to wait
+        return action
+
+    def _check(self, action: Array, last_action: Array, took: float) -> None:
+        if action.shape != last_action.shape:
+            raise ValueError(
+                f"an action of {len(last_action)} values was expected, got shape {action.shape}"
+            )
+        if not np.isfinite(action).all():
+            raise ValueError(f"the action {action} is not finite")
+        self._overruns = self._overruns + 1 if took > self._period else 0
+        if self._overruns >= self.fallback.max_misses:
+            raise TimeoutError(
+                f"an update took {1e3 * took:.1f} ms, and {self._overruns} in a row were longer "
+                f"than the control period of {1e3 * self._period:g} ms"
+            )
+
+    def _fail(self, controller: Controller, reason: str, now: int) -> None:
+        before = self._failures.get(controller.name)
+        wait = self.fallback.recovery
+        if before is not None and wait:
+            wait = min(2 * before.wait, LONGEST_WAIT)
+        until = now + 1e9 * wait if wait else math.inf
+        self._failures[controller.name] = _Failure(reason, now, wait, until)
+        self._overruns = 0
+        if self._activated is controller:
+            self._activated = None
+
+    def _tell(self, before: Controller, reason: str, now: int) -> None:
+        """Logs what has changed, once."""
+        if self.failure and self.failure != reason:
+            self.fallbacks += not reason
+            failed = self._failures.get(self.active.name)
+            again = f"; tried again in {failed.wait:g} s" if failed and failed.wait else ""
+            log.warning(
+                "'%s' does not act: %s; '%s' acts%s",
+                self.active.name,
+                self.failure,
+                self.acting.name,
+                again,
+            )
+        elif reason and not self.failure and self.acting is self.active:
+            log.info("'%s' acts again, after '%s'", self.active.name, before.name)
 
     def commanded(self, observation: Observation, action: Array) -> None:
         """Tells the acting controller what was sent."""
         try:
             self.acting.commanded(observation, action)
-        except Exception as error:
-            self.failure = f"{self.acting.name}: {type(error).__name__}: {error}"
+        except Exception as error:  # the next tick has another act
+            self._fail(self.acting, _sentence(error), observation.time)
+
+    def restart(self) -> None:
+        """Makes whoever acts next start afresh, after a break such as a reset."""
+        with self._lock:
+            self._activated = None
+            self.acting = self.resting
 
     def close(self) -> None:
         """Ends all controllers."""
         for controller in self.controllers.values():
             controller.close()
+
+
+def _sentence(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _waits_for(controller: Controller) -> str:
+    try:
+        return controller.not_ready
+    except Exception as error:  # whatever somebody else's code raises
+        return f"cannot say whether it is ready: {_sentence(error)}"

@@ -1,5 +1,4 @@
-"""Sampling MPC as a controller: the plan for the next tick is made while the present action
-runs."""
+"""A planner as a controller: the plan for a coming tick is made while the present action runs."""
 
 from __future__ import annotations
 
@@ -7,27 +6,34 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from mbrl_node.control.candidates import Candidates, take_candidates
 from mbrl_node.control.controller import Array, Controller, Observation
 from mbrl_node.planning import Effort, Planner, PlanningError, Rollout
+
+DELAYS = 20  # how many of the newest plans tell how long planning takes
+SHOWN = 10  # of the sampled sequences, beside the plan
 
 
 @dataclass(frozen=True, slots=True)
 class TimedPlan:
     """A plan and when it holds."""
 
-    time: int  # robot time at which actions[0] takes effect, ns
+    time: int  # robot time at which actions[0] is to be sent, ns
+    asked: int  # robot time of the tick that asked for it, ns
     actions: Array  # [H, m]
     model_version: int
     plan_time: float  # s it took
     states: Array | None = None  # [H + 1, n], predicted; None: nobody asked
     predicted_return: float = math.nan
     effort: Effort | None = None  # what it looked at
+    candidates: Candidates | None = None  # the best of the samples; None: nobody asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +41,28 @@ class _Request:
     observation: Observation
     action: Array  # sent at that observation, [m]
     past: list[tuple[Array, Array]]  # states and actions before, oldest first
+    coming: list[Array]  # that will be sent before the plan holds, oldest first
+    at: int  # robot time at which the plan is to hold, ns
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    plan: TimedPlan
+    rollout: Rollout
+    planner: Planner
+    start: torch.Tensor  # the model state that it starts from, [x]
 
 
 class PlanningController(Controller):
     """Executes the newest plan and has the next one made in the background.
 
-    When the action of tick k is sent, the state at tick k + 1 is predicted from it, and the plan
-    for k + 1 starts there: planning time is hidden, the action of k + 1 goes out on time. If that
-    plan is late, the second action of the plan before is sent, and so on to the end of its horizon.
+    When the action of tick k is sent, a plan is asked for that holds from tick k + lead on, where
+    `lead` is how many ticks planning has taken lately. It starts from the state predicted for that
+    time, with the commands that will be in effect until then: those in flight, the one just sent,
+    and those that the plan in use has for the ticks between. So neither planning nor the way to the
+    actuator makes the plan late. If a plan does come late, the next action of the one before is
+    sent.
 
     Args:
         planner: used only by the planning thread.
@@ -51,7 +70,10 @@ class PlanningController(Controller):
         background: False plans within `commanded`, for loops that need not keep real time.
         on_plan: called with every plan, in the thread that planned; its states are filled in when
             `wants_states` says so.
+        max_late: ticks in a row that may pass without a plan in time.
     """
+
+    learned = True
 
     def __init__(
         self,
@@ -61,21 +83,25 @@ class PlanningController(Controller):
         background: bool = True,
         on_plan: Callable[[TimedPlan], None] = lambda plan: None,
         wants_states: Callable[[], bool] = lambda: False,
+        max_late: int = 5,
     ) -> None:
         super().__init__(name)
-        self._planner, self._period = planner, round(dt * 1e9)
+        self._planner, self._period, self.max_late = planner, round(dt * 1e9), max_late
         self._on_plan, self._wants_states = on_plan, wants_states
         self._model: tuple[Rollout, int] | None = None
-        self._plan: TimedPlan | None = None
         self._failure: Exception | None = None
         self._epoch = 0  # plans begun before the last `activate` are thrown away
         self._planned_for = 0
-        self._planned_epoch = 0
+        self._planned_epoch = -1
         self.late_plans = 0
         self._wake = threading.Condition()
-        self._past: list[
-            tuple[Array, Array]
-        ] = []  # states and actions that the model looks back at
+        # Of the control thread alone:
+        self._plans: list[TimedPlan] = []  # the one in use, and those for later
+        self._waited = 0  # ticks without any plan
+        self._delays: deque[int] = deque(maxlen=DELAYS)  # ticks from asking to having, each plan
+        self._past: list[tuple[Array, Array]] = []  # states and actions the model looks back at
+        # Handed over between the threads:
+        self._arrived: list[TimedPlan] = []
         self._request: _Request | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -87,14 +113,30 @@ class PlanningController(Controller):
         """The next plan uses this model. May be called from any thread."""
         self._model = (rollout, version)
 
+    def set_planner(self, planner: Planner) -> None:
+        """The next plan is made by this one, going on from where the old one was if it plans as
+        far. May be called from any thread."""
+        planner.resume(self._planner)
+        self._planner = planner
+
     @property
     def not_ready(self) -> str:
         return "" if self._model else "waits for the first model"
 
+    @property
+    def lead(self) -> int:
+        """Ticks from asking for a plan to its taking effect, as measured."""
+        if not self._delays:
+            return 1
+        delays = sorted(self._delays)
+        usual = delays[(9 * len(delays) - 1) // 10]  # nine of ten plans are in time
+        return max(1, min(usual, self._planner.horizon // 2))
+
     def activate(self) -> None:
         with self._wake:
             self._epoch += 1
-            self._plan, self._request, self._failure, self._past = None, None, None, []
+            self._request, self._failure, self._arrived = None, None, []
+        self._plans, self._past, self._waited = [], [], 0
 
     def close(self) -> None:
         with self._wake:
@@ -107,33 +149,71 @@ class PlanningController(Controller):
         """The action that the newest plan has for this time.
 
         Raises:
-            PlanningError: planning failed, or the newest plan has run out.
+            PlanningError: planning failed, or has been late for too long.
         """
-        with self._wake:
-            plan, failure = self._plan, self._failure
-        if failure is not None:
-            raise failure
-        if plan is None:
-            return last_action  # the first plan is being made
-        index = max(0, round((observation.time - plan.time) / self._period))
-        if index >= len(plan.actions):
-            raise PlanningError(f"the newest plan ended {index - len(plan.actions) + 1} ticks ago")
-        self.late_plans += index > 0
+        self._take_arrived(observation.time)
+        plan = self._plan_at(observation.time)
+        if plan is None:  # the first plan is being made
+            self._waited += 1
+            if self._waited > self.max_late + self.lead:
+                raise PlanningError(f"no plan came within {self._waited - 1} ticks")
+            return last_action
+        late = round((observation.time - plan.time) / self._period)
+        self.late_plans += late > 0
+        if late >= min(self.max_late, len(plan.actions)):
+            raise PlanningError(
+                f"no plan in time for {late} ticks; the last took {1e3 * plan.plan_time:.1f} ms "
+                f"(control period {1e-6 * self._period:g} ms)"
+            )
         self.model_version = plan.model_version
-        action: Array = plan.actions[index]
+        action: Array = plan.actions[max(0, late)]
         return action
 
-    def commanded(self, observation: Observation, action: Array) -> None:
+    def _take_arrived(self, now: int) -> None:
         with self._wake:
-            request = _Request(observation, action, self._past, self._epoch)
-            self._request = request
+            arrived, self._arrived = self._arrived, []
+            failure = self._failure
+        for plan in arrived:
+            self._delays.append(round((now - plan.asked) / self._period))
+            self._plans = [p for p in self._plans if p.time < plan.time] + [plan]
+        if failure is not None:
+            raise failure
+        while len(self._plans) > 1 and self._plans[1].time <= now:
+            del self._plans[0]
+
+    def _plan_at(self, time: int) -> TimedPlan | None:
+        """The newest plan that holds at this time; before all of them the first."""
+        holding = [p for p in self._plans if p.time <= time]
+        return holding[-1] if holding else next(iter(self._plans), None)
+
+    def commanded(self, observation: Observation, action: Array) -> None:
+        if self._model is None:
+            return
+        lead = self.lead
+        coming = [self._scheduled(observation.time + i * self._period) for i in range(1, lead)]
+        at = observation.time + lead * self._period
+        request = _Request(
+            observation, action, self._past, [action if a is None else a for a in coming], at, 0
+        )
+        with self._wake:
+            self._request = request = replace(request, epoch=self._epoch)
             self._wake.notify()
-        if self._model is not None:
-            look_back = self._model[0].history - 1
-            past = [*self._past, (observation.state, action)]
-            self._past = past[len(past) - look_back :] if look_back else []
+        look_back = self._model[0].history - 1
+        past = [*self._past, (observation.state, (*observation.in_flight, action)[0])]
+        self._past = past[len(past) - look_back :] if look_back else []
         if self._thread is None:
             self._serve(request)
+
+    def _scheduled(self, time: int) -> Array | None:
+        """What the plans have for this time."""
+        plan = self._plan_at(time)
+        if plan is None:
+            return None
+        index = max(0, round((time - plan.time) / self._period))
+        action: Array = plan.actions[min(index, len(plan.actions) - 1)]
+        return action
+
+    # Planning: the planning thread.
 
     def _work(self) -> None:
         # A tick that wakes up must not wait for a plan that has the processor. On Linux this is
@@ -149,7 +229,7 @@ class PlanningController(Controller):
                 self._serve(request)
 
     def _serve(self, request: _Request) -> None:
-        made: tuple[TimedPlan, Rollout, torch.Tensor] | None = None
+        made: _Made | None = None
         failure: Exception | None = None
         try:
             made = self._make_plan(request)
@@ -160,42 +240,51 @@ class PlanningController(Controller):
                 return
             self._failure = failure
             if made is not None:
-                self._plan = made[0]
+                self._arrived.append(made.plan)
         if made is not None:
-            self._show(*made)
+            self._show(made)
 
     @torch.no_grad()
-    def _make_plan(self, request: _Request) -> tuple[TimedPlan, Rollout, torch.Tensor]:
-        """The plan, the model that it was made with, and the model state it starts from, [x]."""
+    def _make_plan(self, request: _Request) -> _Made:
         begin = time.perf_counter()
         if self._model is None:
             raise PlanningError(f"{self.name} {self.not_ready}")
-        rollout, version = self._model
-        at = request.observation.time + self._period
+        (rollout, version), planner = self._model, self._planner
         if request.epoch != self._planned_epoch:
-            self._planner.reset()
+            planner.reset()
             self._planned_epoch = request.epoch
         else:
-            self._planner.shift(round((at - self._planned_for) / self._period))
-        self._planned_for = at
-        past_states, past_actions = [s for s, _ in request.past], [a for _, a in request.past]
-        states, actions = (
-            torch.as_tensor(np.stack(x), dtype=torch.float32, device=rollout.device)
-            for x in ([*past_states, request.observation.state], [*past_actions, request.action])
-        )
-        sent = actions[-1]
-        now = rollout.model_state(states, actions[:-1])
-        start = rollout.step(now, sent)
-        proposals = rollout.proposals(start, self._planner.horizon)
-        plan = self._planner.plan(rollout, start, sent, proposals)
+            planner.shift(round((request.at - self._planned_for) / self._period))
+        self._planned_for = request.at
+        ahead = [*request.observation.in_flight, request.action, *request.coming]
+        states = _tensor([*(s for s, _ in request.past), request.observation.state], rollout)
+        past_actions = [a for _, a in request.past]
+        actions = _tensor([*past_actions, *ahead], rollout)
+        start = rollout.model_state(states, actions[: len(past_actions)])
+        for action in actions[len(past_actions) :]:
+            start = rollout.step(start, action)
+        proposals = rollout.proposals(start, planner.horizon)
+        planner.keep = SHOWN if self._wants_states() else 0
+        plan = planner.plan(rollout, start, actions[-1], proposals)
         values = plan.cpu().numpy().astype(np.float64)
         took = time.perf_counter() - begin
-        return TimedPlan(at, values, version, took, effort=self._planner.used), rollout, start
+        timed = TimedPlan(
+            request.at, request.observation.time, values, version, took, effort=planner.used
+        )
+        return _Made(timed, rollout, planner, start)
 
-    def _show(self, plan: TimedPlan, rollout: Rollout, start: torch.Tensor) -> None:
+    def _show(self, made: _Made) -> None:
+        plan = made.plan
         if self._wants_states():
-            actions = torch.as_tensor(plan.actions, dtype=torch.float32, device=rollout.device)
-            states, total = rollout.trajectory(start, actions)
-            values = states.cpu().numpy().astype(np.float64)
-            plan = replace(plan, states=values, predicted_return=total)
+            states, total = made.rollout.trajectory(made.start, _tensor(plan.actions, made.rollout))
+            plan = replace(
+                plan,
+                states=states.cpu().numpy().astype(np.float64),
+                predicted_return=total,
+                candidates=take_candidates(made.planner, made.rollout, made.start),
+            )
         self._on_plan(plan)
+
+
+def _tensor(rows: Array | Sequence[Array], rollout: Rollout) -> torch.Tensor:
+    return torch.as_tensor(np.asarray(rows), dtype=torch.float32, device=rollout.device)

@@ -12,6 +12,8 @@ from mbrl_node.planning import Rollout
 class PolicyController(Controller):
     """Sends what the actor of the newest model says."""
 
+    learned = True
+
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self._actor: tuple[Actor, int] | None = None

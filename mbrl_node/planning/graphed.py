@@ -78,6 +78,10 @@ class GraphedPlanner(Planner):
     def reset(self) -> None:
         self._planner.reset()
 
+    def resume(self, other: Planner) -> None:
+        if isinstance(other, GraphedPlanner):
+            self._planner.resume(other._planner)
+
     def shift(self, steps: int) -> None:
         self._planner.shift(steps)
 

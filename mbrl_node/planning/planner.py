@@ -169,6 +169,13 @@ class Planner(ABC):
         self.generator.manual_seed(self._seed)
         self._mean: Tensor | None = None
 
+    def resume(self, other: Planner) -> None:
+        """Takes over what another remembers, so that changed settings do not start from nothing.
+        It does not where they plan differently far or differ in kind."""
+        if type(other) is type(self) and other.horizon == self.horizon:
+            for name in self.remembers:
+                setattr(self, name, getattr(other, name))
+
     @property
     def device(self) -> torch.device:
         """Where every tensor of a plan is."""

@@ -2,61 +2,57 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from typing import Any
 
-from rclpy.clock import JumpThreshold, TimeJump
-from rclpy.duration import Duration
 from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
+
+from mbrl_node.ros.convert import from_time
+from mbrl_node.ros.taken import Taken, Waiter
 
 
 class SimulatedClock:
-    """Time as it comes on /clock (`use_sim_time`): waiting ends with the message that passes the
-    deadline.
+    """Time as it comes on /clock (`use_sim_time`), taken by the control thread: waiting ends with
+    the message that passes the deadline. It hands each message on, so that the node's own clock
+    goes on as well.
 
-    A wait ends early when the clock is set back, stands still for `PATIENCE` seconds, or `close`
-    is called.
+    Args:
+        subscription: the node's own to /clock, in a group `NoExecutor`.
+        period: control period, s. While the clock stands still, waits end that often.
     """
 
-    PATIENCE = 0.2  # s
+    PATIENCE = 0.2  # s after which a clock that does not move stands still
 
-    def __init__(self, node: Node) -> None:
-        self._clock = node.get_clock()
-        self._changed = threading.Condition()
-        self._now, self._moved_at, self._set_back, self._closed = 0, 0, False, False
-        self._handle = self._clock.create_jump_callback(
-            JumpThreshold(
-                min_forward=Duration(nanoseconds=1),
-                min_backward=Duration(nanoseconds=-1),
-                on_clock_change=True,
-            ),
-            post_callback=self._on_jump,
-        )
-
-    def _on_jump(self, jump: TimeJump) -> None:
-        now = self._clock.now().nanoseconds
-        with self._changed:
-            self._set_back |= now < self._now
-            self._now, self._moved_at = now, time.monotonic_ns()
-            self._changed.notify_all()
+    def __init__(self, node: Node, subscription: Any, period: float) -> None:
+        self._taken: Taken[Clock] = Taken.of(node, subscription)
+        self._waiter = Waiter(node, [self._taken])
+        self._period = period
+        self._now, self._moved_at = 0, time.monotonic_ns()
+        self.stands = False
 
     def now(self) -> int:
-        """The time of the last /clock message, ns; 0 before the first."""
+        """The time of the newest /clock message, ns; 0 before the first."""
+        message = self._taken.newest()
+        if message is not None:
+            self._taken.subscription.callback(message)
+            self._now, self._moved_at = from_time(message.clock), time.monotonic_ns()
+            self.stands = False
         return self._now
 
     def wait_until(self, deadline: int) -> int | None:
-        """See `mbrl_node.control.Clock`."""
-        with self._changed:
-            self._set_back = False
-            while self._now < deadline:
-                moved = self._changed.wait(self.PATIENCE)
-                if self._closed or self._set_back or not moved:
-                    return None
-            return self._moved_at
-
-    def close(self) -> None:
-        """Ends a wait."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-        self._handle.unregister()
+        """See `mbrl_node.control.Clock`. A wait ends early when the clock is set back or stands
+        still."""
+        patience = self._period if self.stands else self.PATIENCE
+        began = time.monotonic_ns()
+        before = self._now
+        while (now := self.now()) < deadline:
+            if now < before:
+                return None  # set back
+            before = now
+            left = patience - (time.monotonic_ns() - max(began, self._moved_at)) * 1e-9
+            if left <= 0:
+                self.stands = True
+                return None
+            self._waiter.wait(left)
+        return self._moved_at

@@ -63,11 +63,10 @@ def main(module: str, node_class: str) -> int:
     starting = False
     try:
         try:
-            node = make()
+            _run(make(), stop)
         except (SpecError, PluginError, StoreError, ConfigurationError) as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             return CONFIGURATION_ERROR
-        _run(node, stop)
     finally:
         rclpy.try_shutdown()
     sys.stdout.flush()

@@ -3,58 +3,10 @@
 from __future__ import annotations
 
 import math
-import statistics
-from dataclasses import dataclass, field
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from mbrl_msgs.msg import ControllerStatus
 
-from mbrl_node.control import TimedPlan
-from mbrl_node.planning import Effort
 from mbrl_node.ros.diagnostics import waits
-
-
-@dataclass(frozen=True)
-class Seconds:
-    """Timing since the report before."""
-
-    rate: float  # Hz; NaN: fewer than two ticks
-    lateness_max: float  # s
-    plan_time: float  # s, median; NaN: no plan
-    effort: Effort | None  # of the newest plan
-
-
-@dataclass
-class Period:
-    """Collects timing between two reports. Written by the control and planning threads, taken by
-    another; appending to a list and replacing it are atomic."""
-
-    began: list[int] = field(default_factory=list)
-    lateness: list[int] = field(default_factory=list)
-    plan_times: list[float] = field(default_factory=list)
-    effort: Effort | None = None
-
-    def add(self, began: int, sent: int) -> None:
-        """A tick whose slot began and whose command was sent at these `time.monotonic_ns`."""
-        self.began.append(began)
-        self.lateness.append(sent - began)
-
-    def add_plan(self, plan: TimedPlan) -> None:
-        """A plan was made."""
-        self.plan_times.append(plan.plan_time)
-        self.effort = plan.effort or self.effort
-
-    def take(self) -> Seconds:
-        """The figures since the last call."""
-        began, self.began = self.began, self.began[-1:]
-        lateness, self.lateness = self.lateness, []
-        plans, self.plan_times = self.plan_times, []
-        return Seconds(
-            (len(began) - 1) * 1e9 / (began[-1] - began[0]) if len(began) > 1 else math.nan,
-            max(lateness, default=0) * 1e-9,
-            statistics.median(plans) if plans else math.nan,
-            self.effort,
-        )
 
 
 def status_line(s: ControllerStatus, robot_time: float) -> str:
@@ -88,35 +40,3 @@ def status_line(s: ControllerStatus, robot_time: float) -> str:
     elif s.held_time > 0:
         parts.append(f"goal held {s.held_time:.1f} s")
     return " | ".join(parts)
-
-
-def diagnostics(s: ControllerStatus, refused: int) -> DiagnosticArray:
-    """The same for /diagnostics (REP 107)."""
-    status = DiagnosticStatus(name="mbrl_controller: control", hardware_id=s.robot)
-    status.level, status.message = DiagnosticStatus.OK, f"{s.acting_controller} in command"
-    if s.safe_reason:
-        status.level, status.message = DiagnosticStatus.ERROR, f"safe command: {s.safe_reason}"
-    elif s.acting_controller != s.active_controller:
-        status.level = DiagnosticStatus.WARN
-        status.message = (
-            f"{s.active_controller} waits for a model; {s.acting_controller} in command"
-        )
-    values = {
-        "active controller": s.active_controller,
-        "episode": s.episode,
-        "model version": s.model_version,
-        "held-out error": f"{s.held_out_error:.4f}",
-        "rate [Hz]": f"{s.rate:.2f}",
-        "longest lateness [ms]": f"{1e3 * s.lateness_max:.2f}",
-        "planning time [ms]": f"{1e3 * s.plan_time:.1f}",
-        "sequences x iterations of a plan": f"{s.plan_samples} x {s.plan_iterations}",
-        "commands": s.ticks,
-        "deadline misses": s.deadline_misses,
-        "late plans": s.late_plans,
-        "refused messages": refused,
-        "transitions": s.transitions,
-    }
-    status.values = [KeyValue(key=k, value=str(v)) for k, v in values.items()]
-    array = DiagnosticArray(status=[status])
-    array.header.stamp = s.header.stamp
-    return array

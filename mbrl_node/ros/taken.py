@@ -1,7 +1,7 @@
 """Subscriptions whose messages the control thread takes by itself.
 
-An executor hands each message over from another thread, which costs more than the tick that uses it,
-and decides when. Here a message waits in the middleware until somebody asks for the newest.
+An executor hands each message over from another thread, which costs more than the tick that uses
+it, and decides when. Here a message waits in the middleware until somebody asks for the newest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rclpy.qos import QoSProfile
 Message = TypeVar("Message")
 
 
-class _NoExecutor(CallbackGroup):
+class NoExecutor(CallbackGroup):
     """What is in this group is never ready in the eyes of an executor."""
 
     def can_execute(self, entity: object) -> bool:
@@ -35,8 +35,15 @@ class Taken(Generic[Message]):
     ) -> None:
         self._node = node
         self.subscription: Any = node.create_subscription(
-            kind, topic, _never_called, qos, callback_group=_NoExecutor()
+            kind, topic, _never_called, qos, callback_group=NoExecutor()
         )
+
+    @classmethod
+    def of(cls, node: Node, subscription: Any) -> Taken[Message]:
+        """One that is there already, in a group `NoExecutor`."""
+        taken: Taken[Message] = cls.__new__(cls)
+        taken._node, taken.subscription = node, subscription
+        return taken
 
     def newest(self) -> Message | None:
         """The newest message that has not been given yet, or None; those before it are dropped."""

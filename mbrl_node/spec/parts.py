@@ -116,6 +116,7 @@ class ActionTopic(SpecModel):
 
     topic: RosName = Field(description="the topic the commands go to")
     type: Literal["std_msgs/msg/Float64MultiArray"] = Field(description="the topic's message type")
+    delay: NotNegative = Field(0.0, description="s from a command's being sent to its effect")
     fields: NonEmptyListOf[ActionField] = Field(description="the action fields, in order")
 
 

@@ -1,0 +1,485 @@
+"""All that drives a robot, as it is configured: from `configure` to `cleanup` of the node."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diagnostic_msgs.msg import DiagnosticArray
+from mbrl_msgs.msg import ControllerStatus, ModelUpdate, Plan, Timing, Transition
+from nav_msgs.msg import Path as PathMsg
+from numpy.typing import NDArray
+from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
+from visualization_msgs.msg import MarkerArray
+
+from mbrl_node.control import (
+    Controller,
+    ControllerManager,
+    ControlLoop,
+    Deadman,
+    FallbackConfig,
+    Observation,
+    PlanningController,
+    Stops,
+    SwitchError,
+    Tick,
+    TimedPlan,
+)
+from mbrl_node.models import CheckpointError, WorldModel, load_checkpoint, newest_checkpoint
+from mbrl_node.planning import Rollout, RolloutConfig
+from mbrl_node.ros.controllers import ControllerFactory, Learned, Surroundings, kind_of
+from mbrl_node.ros.convert import plan_to_msg, to_time, transition_to_msg
+from mbrl_node.ros.diagnostics import Diagnostics, DiagnosticsConfig
+from mbrl_node.ros.inputs import Inputs
+from mbrl_node.ros.manager_services import ManagerServices
+from mbrl_node.ros.markers import markers, path
+from mbrl_node.ros.parameters import LiveParameters, declare
+from mbrl_node.ros.process import ConfigurationError
+from mbrl_node.ros.qos import LATEST, TRANSITIONS
+from mbrl_node.ros.state_reader import StateReader
+from mbrl_node.ros.status import status_line
+from mbrl_node.ros.timing import TickTimes
+from mbrl_node.spec import RobotSpec
+from mbrl_node.spec.task import Task
+
+ARRIVAL = 0.005  # s that a tick waits for the measurement of its own instant
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is set at the start only."""
+
+    seed: int
+    device: torch.device
+    run_dir: str
+    learn: bool
+    simulated: bool  # the robot's time is that of /clock
+    sync: bool  # in lock-step with simulator and learner
+    dry_run: bool
+    deadman_topic: str
+    deadman_timeout: float  # s
+
+
+class ControlSystem:
+    """The control loop and what it is connected to.
+
+    The control thread calls `missing`, `tick` and `stop_robot`; callbacks come in another thread,
+    plans in a third.
+    """
+
+    def __init__(
+        self, node: Node, spec: RobotSpec, settings: Settings, live: LiveParameters
+    ) -> None:
+        self._node, self._spec, self._settings, self._live = node, spec, settings, live
+        self._times = TickTimes()
+        self._model_lock = threading.Lock()
+        self._model: WorldModel | None = None
+        self._model_version, self._held_out_error, self._model_stamp = 0, math.nan, math.nan
+        self._rollout: tuple[Rollout, int] | None = None
+        self.reader = StateReader(node, spec, self.robot_time, settings.simulated)
+
+        fallback = live.declare(
+            "fallback", FallbackConfig, lambda changed: partial(self._set_fallback, changed)
+        )
+        self._rollout_config = live.declare("rollout", RolloutConfig, self._prepare_rollout)
+        around = Surroundings(
+            settings.device,
+            settings.seed,
+            not settings.sync,
+            fallback.max_misses,
+            self._on_plan,
+            self._plans_wanted,
+        )
+        self._factory = ControllerFactory(node, spec, live, around)
+        self._manager = self._make_manager(fallback)
+        live.watch("controller", self._set_controller)
+        self._stops = Stops()
+        deadman = Deadman(settings.deadman_timeout) if settings.deadman_topic else None
+        self._deadman = deadman
+        self.loop = ControlLoop(spec, self._manager, time.time_ns(), self._stops, settings.dry_run)
+        self._inputs = Inputs(
+            node, spec, self._stops, deadman, settings.deadman_topic, self._get_controllers
+        )
+
+        self._commands = node.create_publisher(Float64MultiArray, spec.action.topic, 1)
+        self._transitions = node.create_publisher(Transition, "~/transitions", TRANSITIONS)
+        self._plans = node.create_publisher(Plan, "~/plan", 1)
+        self._path = node.create_publisher(PathMsg, "~/predicted_path", 1)
+        self._markers = node.create_publisher(MarkerArray, "~/markers", 1)
+        self._status = node.create_publisher(ControllerStatus, "~/status", 1)
+        self._timing = node.create_publisher(Timing, "~/timing", 1)
+        self._diagnostics_out = node.create_publisher(DiagnosticArray, "/diagnostics", 1)
+        self._models = node.create_subscription(
+            ModelUpdate, "mbrl_learner/model", self._on_model, LATEST
+        )
+        thresholds = live.declare(
+            "diagnostics", DiagnosticsConfig, lambda changed: partial(self._judge_by, changed)
+        )
+        self._diagnostics = Diagnostics(node.get_name(), spec, thresholds)
+        self._services = ManagerServices(node, self._manager, self._load, self._switched)
+        self._manager.on_change = self._services.publish_activity
+        reset = spec.episode.reset_service
+        self._reset = node.create_client(Trigger, reset) if reset else None
+        self._reset_pending = threading.Event()
+        self._reset_again_at = math.inf  # time.monotonic at which an answer is no longer expected
+        self._not_before = 0  # robot time of the last reset, ns
+        self._patience = math.inf  # time.monotonic until which a learner is waited for
+        self._ticks, self.misses, self._sent_at = 0, 0, 0
+        self._safe_reason = ""
+        self._timer = node.create_timer(
+            1.0, self._contained(self._report), clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+        if settings.run_dir:
+            needed = not settings.learn and isinstance(self._manager.active, Learned)
+            self._load_newest(Path(settings.run_dir), needed)
+
+    def _make_manager(self, fallback: FallbackConfig) -> ControllerManager:
+        first = self._node.get_parameter("controller").value
+        if first not in self._factory.kinds:
+            known = ", ".join(self._factory.kinds)
+            raise ConfigurationError(
+                f"{self._node.get_name()}: parameter controller: '{first}' is not one of {known}"
+            )
+        standby = "random" if self._settings.learn else "hold"
+        return ControllerManager(
+            self._factory.make_all(first), standby, "hold", fallback, self._spec.dt
+        )
+
+    def _contained(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """A callback that logs what goes wrong in it."""
+
+        def contained(*arguments: Any) -> None:
+            try:
+                callback(*arguments)
+            except Exception as error:  # one report is lost, the next may work
+                self._node.get_logger().error(
+                    f"{callback.__name__}: {type(error).__name__}: {error}",
+                    throttle_duration_sec=5.0,
+                )
+
+        return contained
+
+    # Control: the control thread.
+
+    def robot_time(self) -> int:
+        """ns on the robot's clock."""
+        return int(self._node.get_clock().now().nanoseconds)
+
+    def missing(self) -> str:
+        """What has to be there before the first command and is not; empty: all is there."""
+        self.reader.poll()
+        state = self.reader.read()
+        if isinstance(state, str):
+            return state
+        if self._settings.learn and self._transitions.get_subscription_count() == 0:
+            self._patience = min(self._patience, time.monotonic() + 30.0)
+            if time.monotonic() < self._patience:
+                return "no learner yet"
+            self._node.get_logger().warning("no learner came in 30 s; starting without")
+        return ""
+
+    def tick(self, slot: int, deadline: int) -> None:
+        """One tick of control.
+
+        Args:
+            slot: when its slot began, ns of `time.monotonic_ns`.
+            deadline: the same in robot time, ns: of the measurement that is waited for.
+        """
+        started = time.monotonic_ns()
+        if self._settings.simulated:
+            self.reader.wait_for(deadline, ARRIVAL)
+        else:
+            self.reader.poll()
+        state = self.reader.read(self._not_before)
+        received = self.reader.received
+        if isinstance(state, str):
+            tick = self.loop.tick(None, state, self._send)
+        else:
+            problem = self._deadman.problem(time.monotonic()) if self._deadman else ""
+            observation = Observation(self.robot_time(), *state)
+            tick = self.loop.tick(observation, problem, self._send)
+        self._after(tick)
+        self._times.add(
+            slot,
+            started,
+            self._sent_at,
+            time.monotonic_ns(),
+            None if isinstance(state, str) else received,
+            self._manager.acting.name,
+        )
+
+    def tick_in_lock_step(self, stamp: int, state: NDArray[Any]) -> Tick:
+        """One tick on a state [n] that the simulator gave for this robot time in ns."""
+        now = time.monotonic_ns()
+        tick = self.loop.tick(Observation(stamp, stamp, state), send=self._send)
+        self._after(tick)
+        acting = self._manager.acting.name
+        self._times.add(now, now, self._sent_at, time.monotonic_ns(), now, acting)
+        return tick
+
+    def _after(self, tick: Tick) -> None:
+        self._ticks += 1
+        if tick.transition is not None:
+            self._transitions.publish(transition_to_msg(tick.transition, self._spec))
+        for event in tick.events:
+            self._node.get_logger().info(event)
+        if not self._settings.sync:
+            self._see_to_reset(tick.reset)
+        if self.loop.safe_reason != self._safe_reason:
+            self._safe_reason = self.loop.safe_reason
+            if self._safe_reason:
+                self._node.get_logger().warning(f"safe command: {self._safe_reason}")
+
+    def stop_robot(self, reason: str) -> bool:
+        """The next command of a ramp to the safe one; tells whether it has arrived."""
+        self.loop.tick(None, reason, self._send)
+        return self.loop.safety.at_rest
+
+    def _send(self, action: NDArray[Any]) -> None:
+        if not self._settings.dry_run:
+            self._commands.publish(Float64MultiArray(data=array("d", action)))
+        self._sent_at = time.monotonic_ns()
+
+    def confirm(self) -> None:
+        """Waits until the last command has arrived, but not long."""
+        self._commands.wait_for_all_acked(Duration(seconds=0.3))
+
+    def _see_to_reset(self, wanted: bool) -> None:
+        if wanted:
+            self._reset_pending.set()
+        unanswered = self.loop.resetting and time.monotonic() > self._reset_again_at
+        if not (self._reset_pending.is_set() or unanswered):
+            return
+        if self._reset is None or not self._reset.service_is_ready():
+            self._node.get_logger().warning(
+                f"waiting for service {self._spec.episode.reset_service}", throttle_duration_sec=5.0
+            )
+            return
+        self._reset_pending.clear()
+        self._reset_again_at = time.monotonic() + 5.0
+        self._reset.call_async(Trigger.Request()).add_done_callback(self._contained(self._on_reset))
+
+    @property
+    def session(self) -> int:
+        """Of the transitions."""
+        return self.loop.session
+
+    # Callbacks: the callback thread.
+
+    def _on_reset(self, future: Any) -> None:
+        response = future.result()
+        if response is None or not response.success:
+            self._node.get_logger().error(
+                f"the reset failed: {response.message if response else 'no answer'}"
+            )
+            self._reset_pending.set()
+            return
+        self._not_before = self.robot_time()
+        self.loop.begin_episode()
+
+    def _get_controllers(self) -> dict[str, Controller]:
+        return self._manager.controllers
+
+    def _equip(self, controller: Controller) -> None:
+        self._inputs.equip(controller)
+        with self._model_lock:
+            if self._rollout is not None and isinstance(controller, Learned):
+                controller.set_model(*self._rollout)
+
+    def _load(self, name: str) -> None:
+        default = kind_of(name, self._factory.kinds) or ""
+        kind = declare(self._node, f"{name}.type", default, "the controller's kind", live=True)
+        if kind not in self._factory.kinds:
+            known = ", ".join(self._factory.kinds)
+            raise SwitchError(f"parameter {name}.type: '{kind}' is not one of {known}")
+
+        def make() -> Controller:
+            controller = self._factory.make(name, kind)
+            self._equip(controller)
+            return controller
+
+        self._manager.load(name, kind, make)
+
+    def _set_controller(self, name: str) -> str:
+        if name == self._manager.active.name:
+            return ""
+        try:
+            self._node.get_logger().info(self._manager.switch([name]))
+        except SwitchError as error:
+            return str(error)
+        return ""
+
+    def _switched(self) -> None:
+        """The parameter says who is active."""
+        name = self._manager.active.name
+        if self._node.get_parameter("controller").value != name:
+            self._node.set_parameters([Parameter("controller", value=name)])
+
+    def _set_fallback(self, config: FallbackConfig) -> None:
+        self._manager.fallback = config
+        for controller in self._manager.controllers.values():
+            if isinstance(controller, PlanningController):
+                controller.max_late = config.max_misses
+
+    def _judge_by(self, config: DiagnosticsConfig) -> None:
+        self._diagnostics.config = config
+
+    # Models.
+
+    def _on_model(self, msg: ModelUpdate) -> None:
+        # Reading the file takes milliseconds that other callbacks must not wait.
+        take = self._contained(self.take_model)
+        threading.Thread(target=take, args=(msg,), daemon=True).start()
+
+    def take_model(self, msg: ModelUpdate) -> None:
+        """Uses a model from the next plan on, unless it cannot be used or there is a newer one."""
+        if msg.version <= self._model_version:
+            return
+        try:
+            if msg.spec_hash != self._spec.hash:
+                raise CheckpointError(f"{msg.path}: is of another robot than '{self._spec.name}'")
+            model, _ = load_checkpoint(Path(msg.path), self._spec)
+        except CheckpointError as error:
+            self._node.get_logger().error(f"model {msg.version} refused: {error}")
+            return
+        self._use_model(model, msg.version, msg.held_out_error)
+
+    def _load_newest(self, run_dir: Path, needed: bool) -> None:
+        newest = newest_checkpoint(run_dir / "models", self._spec)
+        if newest is not None:
+            _, model, info = newest
+            self._use_model(model, int(info["version"]), float(info["held_out_error"]))  # type: ignore[call-overload,arg-type]
+        elif needed:
+            raise ConfigurationError(
+                f"{run_dir}: has no model of '{self._spec.name}', and learn is false"
+            )
+
+    def _use_model(self, model: WorldModel, version: int, held_out_error: float) -> None:
+        rollout = self._make_rollout(model, self._rollout_config)
+        with self._model_lock:
+            if version <= self._model_version:
+                return
+            self._model, self._model_version = model, version
+            self._held_out_error, self._model_stamp = held_out_error, time.monotonic()
+            self._hand_out(rollout)
+
+    def _make_rollout(self, model: WorldModel, config: RolloutConfig) -> Rollout:
+        return Rollout(model.to(self._settings.device), Task.of(self._spec), config)
+
+    def _hand_out(self, rollout: Rollout) -> None:
+        self._rollout = (rollout, self._model_version)
+        for controller in self._manager.controllers.values():
+            if isinstance(controller, Learned):
+                controller.set_model(*self._rollout)
+
+    def _prepare_rollout(self, config: RolloutConfig) -> Callable[[], None]:
+        model = self._model
+        rollout = self._make_rollout(model, config) if model is not None else None
+
+        def commit() -> None:
+            self._rollout_config = config
+            with self._model_lock:
+                if rollout is not None and model is self._model:
+                    self._hand_out(rollout)
+
+        return commit
+
+    # Reports.
+
+    def _plans_wanted(self) -> bool:
+        """Whether somebody looks at plans. In a planning thread."""
+        publishers = (self._plans, self._path, self._markers)
+        return any(p.get_subscription_count() > 0 for p in publishers)
+
+    def _on_plan(self, controller: str, plan: TimedPlan) -> None:
+        self._times.add_plan(plan)
+        if plan.states is None:
+            return
+        self._plans.publish(plan_to_msg(plan, controller, self._spec))
+        if self._spec.display is not None:
+            self._path.publish(path(plan, self._spec))
+            self._markers.publish(markers(plan, self._spec))
+
+    def _report(self) -> None:
+        """Once a second: status message, diagnostics and a line for people."""
+        if self._ticks == 0:
+            return
+        second, msg = self._times.take(), self._make_status()
+        second.fill(msg)
+        self._status.publish(msg)
+        refused, age = self._refused(), None
+        if self._model_version:
+            age = time.monotonic() - self._model_stamp
+        self._diagnostics_out.publish(
+            self._diagnostics.report(msg, age, refused, self.reader.ages())
+        )
+        if self._timing.get_subscription_count() > 0:
+            self._timing.publish(second.to_msg(self.robot_time(), self._spec.dt, self.misses))
+        self._node.get_logger().info(status_line(msg, self.loop.robot_time))
+
+    def _refused(self) -> dict[str, int]:
+        return self.reader.refused | self._inputs.refused
+
+    def _make_status(self) -> ControllerStatus:
+        loop, manager = self.loop, self._manager
+        planning = [c for c in manager.controllers.values() if isinstance(c, PlanningController)]
+        delays = [c.lead * self._spec.dt for c in planning if c is manager.acting]
+        msg = ControllerStatus(
+            robot=self._spec.name,
+            active_controller=manager.active.name,
+            acting_controller=manager.acting.name,
+            safe_reason=loop.safe_reason,
+            failure=manager.failure,
+            fallbacks=manager.fallbacks,
+            stopped=bool(self._stops.reason),
+            dry_run=self._settings.dry_run,
+            episode=loop.episode,
+            episode_time=loop.episode_time,
+            episode_return=loop.episode_return,
+            last_return=loop.last_return,
+            model_version=self._model_version,
+            held_out_error=self._held_out_error,
+            refused_messages=sum(self._refused().values()),
+            limited=loop.safety.limited,
+            ticks=self._ticks,
+            deadline_misses=self.misses,
+            late_plans=sum(c.late_plans for c in planning),
+            planning_delay=delays[0] if delays else 0.0,
+            transitions=loop.transitions,
+            held_time=loop.held_time,
+            solved_at=loop.solved_at,
+        )
+        msg.header.stamp = to_time(self.robot_time())
+        return msg
+
+    def close(self) -> None:
+        """Ends planning threads, topics and services."""
+        node = self._node
+        self._manager.on_change = lambda: None
+        self._live.forget()
+        self._manager.close()
+        self._services.close()
+        self._inputs.close()
+        self.reader.close()
+        node.destroy_timer(self._timer)
+        node.destroy_subscription(self._models)
+        if self._reset is not None:
+            node.destroy_client(self._reset)
+        for publisher in (
+            *(self._commands, self._transitions, self._plans, self._path, self._markers),
+            *(self._status, self._timing, self._diagnostics_out),
+        ):
+            node.destroy_publisher(publisher)
