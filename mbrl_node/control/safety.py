@@ -92,8 +92,8 @@ class SafetyFilter:
     def _approach(self, target: Array) -> Array:
         """The next command on the way to a target within the limits, [m].
 
-        Per element, with v the change a tick and j the jerk limit: braking takes v down by j a
-        tick, so from the next tick on the command still goes v + (v - j) + (v - 2j) + … The
+        Per element, with v the change at this tick and j the jerk limit: braking takes j off the
+        change at each tick to come, so the command still goes v + (v - j) + (v - 2j) + … The
         fastest v for which that is no more than the way d to the target is d / (n + 1) + j n / 2,
         where n = floor((sqrt(1 + 8 d / j) - 1) / 2) is the number of ticks the braking takes. A v
         that could brake in time at one tick can at the next, so the jerk limit, applied last,
