@@ -17,6 +17,21 @@ from mbrl_node.spec import RobotSpec, SpecError, load_spec
 CARTPOLE = Path(__file__).parents[2] / "config" / "robots" / "cartpole.yaml"
 TEXT = CARTPOLE.read_text(encoding="utf-8")
 DOCUMENT = yaml.safe_load(TEXT)
+REAL = copy.deepcopy(DOCUMENT)  # with a topic that sim does not have
+del REAL["sim"]
+REAL["state"].append(
+    {
+        "topic": "/odom",
+        "type": "nav_msgs/msg/Odometry",
+        "timeout": 0.5,
+        "qos": {"reliability": "reliable", "durability": "transient_local"},
+        "size": 36,
+        "fields": [
+            {"name": "yaw", "path": "pose.pose.orientation.yaw", "unit": "rad", "angle": True},
+            {"name": "spread", "path": "pose.covariance[35]", "unit": "rad"},
+        ],
+    }
+)
 Way = tuple[Any, ...]
 
 
@@ -35,7 +50,7 @@ def at(document: Any, way: Way) -> Any:
     return document
 
 
-PLACES = [way for way in ways(DOCUMENT) if way]
+PLACES = [way for way in dict.fromkeys([*ways(DOCUMENT), *ways(REAL)]) if way]
 scalars = (
     st.none()
     | st.booleans()
@@ -45,10 +60,19 @@ scalars = (
     | st.binary(max_size=4)
     | st.dates()
     | st.sampled_from(["x", "theta", "force", "cos", "beyond", "position", "/a", "min", "rad"])
+    | st.sampled_from(["a.b[3].x", "rotation.w", "orientation.yaw", "sensor_msgs/msg/JointState"])
 )
-keys = st.text(max_size=6) | st.integers() | st.none() | st.sampled_from(["min", "of", "limit"])
+keys = (
+    st.text(max_size=6)
+    | st.integers()
+    | st.none()
+    | st.sampled_from(["min", "of", "path", "joint"])
+)
 values = st.recursive(
-    scalars | st.sampled_from([at(DOCUMENT, way) for way in PLACES]).map(copy.deepcopy),
+    scalars
+    | st.sampled_from([at(d, way) for d in (DOCUMENT, REAL) for way in ways(d) if way]).map(
+        copy.deepcopy
+    ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
     max_leaves=6,
 )
@@ -56,14 +80,14 @@ values = st.recursive(
 
 @st.composite
 def mutated(draw: st.DrawFn) -> Any:
-    """The cart-pole's document with a few things replaced, added, removed or doubled."""
-    document = copy.deepcopy(DOCUMENT)
+    """A document with a few things replaced, added, removed or doubled."""
+    document = copy.deepcopy(draw(st.sampled_from([DOCUMENT, REAL])))
     for way in draw(st.lists(st.sampled_from(PLACES), min_size=1, max_size=4)):
         try:
             parent = at(document, way[:-1])
             parent[way[-1]]
         except (LookupError, TypeError):
-            continue  # an earlier change took the place away
+            continue  # it has no such place, or no longer
         what = draw(st.sampled_from(["replace", "remove", "add"]))
         if what == "replace":
             parent[way[-1]] = draw(values)
@@ -86,6 +110,11 @@ def assert_loads_or_explains(load: Any, source: str) -> None:
             assert len(problem.splitlines()) == 1
             assert len(problem) < 400
         assert len(set(error.problems)) == len(error.problems)
+
+
+def test_the_documents_load_unless_they_are_changed() -> None:
+    for document, size in ((DOCUMENT, 4), (REAL, 6)):
+        assert RobotSpec.from_dict(document).state_dim == size
 
 
 @given(mutated())
