@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,7 @@ class RobotSpec(SpecModel):
         jerks = (field.max_jerk for field in self.action.fields)
         return np.array([math.inf if jerk is None else jerk for jerk in jerks])
 
-    @property
+    @cached_property
     def hash(self) -> int:
         """A number from 1 to 2^63 - 1 that says what the numbers of a transition mean.
 
@@ -242,7 +243,7 @@ class RobotSpec(SpecModel):
         state, action and one step are: the rate, and for each field in order its name, source or
         destination (topic, type, and joint, value or path), unit and angle flag. A topic counts
         because it decides what a number does: the same array drives an effort or a velocity
-        controller.
+        controller. So does the delay of the commands: a transition has the one in effect.
 
         It leaves out what can change without making old data wrong: the action's limits (3 N is
         3 N whether 5 or 10 are allowed), the envelope, the timeout, what a model looks at, the
@@ -258,7 +259,8 @@ class RobotSpec(SpecModel):
             (self.action.topic, self.action.type, field.name, field.joint, field.unit)
             for field in self.action.fields
         ]
-        return hash_of([self.rate, state, action])
+        delay = [self.action.delay] if self.action.delay else []  # the hash from before there was one
+        return hash_of([self.rate, state, action, *delay])
 
 
 def _merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

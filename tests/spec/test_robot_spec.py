@@ -121,6 +121,11 @@ def test_a_max_jerk_is_given_per_action_field_and_needs_no_max_rate(document: Do
     assert spec.action_max_jerk.tolist() == [math.inf, 20.0]
 
 
+def test_commands_may_take_a_while_to_have_an_effect(document: Document) -> None:
+    assert changed(document, lambda d: None).action.delay == 0.0
+    assert changed(document, lambda d: d["action"].update(delay=0.08)).action.delay == 0.08
+
+
 def test_an_envelope_may_have_any_of_its_limits(document: Document) -> None:
     ranges = [{"of": "x", "soft_max": 1.0}, {"of": "theta", "min": -1, "soft_min": -0.5}]
     spec = changed(document, lambda d: d.update(envelope=ranges))
@@ -184,6 +189,7 @@ MEANING: list[Callable[[Document], object]] = [
     lambda d: d["state"][0]["fields"][0].update(angle=True),
     lambda d: (d["state"][0]["fields"][0].update(name="r"), d["reward"][0].update(of="r")),
     lambda d: d["action"].update(topic="/other"),
+    lambda d: d["action"].update(delay=0.05),
     lambda d: d["action"]["fields"][0].update(name="other"),
     lambda d: d["action"]["fields"][0].update(joint="other"),
     lambda d: d["action"]["fields"][0].update(unit="N"),
@@ -192,6 +198,7 @@ NO_MEANING: list[Callable[[Document], object]] = [
     lambda d: d.update(name="other"),
     lambda d: d.update(rate=10.0),
     lambda d: d["state"][0].update(timeout=1.0),
+    lambda d: d["action"].update(delay=0),
     lambda d: d["action"]["fields"][0].update(min=-2, max=3, safe=1, max_rate=5),
     lambda d: d["action"]["fields"][0].update(max_jerk=5),
     lambda d: d.update(envelope=[{"of": "q", "min": -2, "soft_min": -1}]),
