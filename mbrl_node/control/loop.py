@@ -127,8 +127,7 @@ class ControlLoop:
         Args:
             observation: None when there is none that may be used.
             problem: why there is none, or why the robot must get its safe command in spite of it.
-            send: called with the command as soon as it is known, before the bookkeeping; a second
-                time, with the safe command, when that finds that the episode is over.
+            send: called with the command as soon as it is known, before the bookkeeping.
         """
         if observation is None:
             return self._safe(problem, send)
@@ -136,7 +135,10 @@ class ControlLoop:
         breach = self._envelope.check(observation.state)
         self._stops.watch(None if self.resetting else breach)
         if stop := self._stops.reason or problem:
-            return self._safe(stop, send)
+            action = self._safe(stop, send).action
+            if breach is None or stop != breach.message or not self._spec.episode.reset_service:
+                return Tick(action)
+            return Tick(action, None, True, [self._end_episode(observation, "left its envelope")])
         if self.resetting:
             return self._safe(RESETTING, send)
         if self._episode_start is None:
@@ -146,11 +148,9 @@ class ControlLoop:
         transition = self._complete(observation)
         self._sent = sent
         if transition is not None and (transition.terminated or transition.truncated):
-            events.append(self._end_episode(observation, transition))
-            if self.resetting:
-                action = self._safe(RESETTING, send).action
-                return Tick(action, transition, True, events)
-        return Tick(sent.action, transition, False, events)
+            why = "left its limits" if transition.terminated else "reached its length"
+            events.append(self._end_episode(observation, why))
+        return Tick(sent.action, transition, self.resetting, events)
 
     def _keep_time(self, now: int) -> None:
         if self._started is None or now < self._last_time:
@@ -227,8 +227,7 @@ class ControlLoop:
         self.episode_return += reward
         return transition
 
-    def _end_episode(self, now: Observation, last: Transition) -> str:
-        why = "left its limits" if last.terminated else "reached its length"
+    def _end_episode(self, now: Observation, why: str) -> str:
         event = (
             f"episode {self.episode} {why} after {self.episode_time:.1f} s, "
             f"return {self.episode_return:.1f}"

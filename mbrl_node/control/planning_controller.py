@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 from collections import deque
@@ -216,9 +215,6 @@ class PlanningController(Controller):
     # Planning: the planning thread.
 
     def _work(self) -> None:
-        # A tick that wakes up must not wait for a plan that has the processor. On Linux this is
-        # the priority of the thread alone.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._request is not None or self._closed)

@@ -176,6 +176,8 @@ class ControlSystem:
 
     def robot_time(self) -> int:
         """ns on the robot's clock."""
+        if not self._settings.simulated:
+            return time.time_ns()
         return int(self._node.get_clock().now().nanoseconds)
 
     def missing(self) -> str:

@@ -27,7 +27,7 @@ from mbrl_node.ros.device import torch_device
 from mbrl_node.ros.lockstep import StepError, SteppedLearner, SteppedRobot
 from mbrl_node.ros.parameters import LiveParameters, declare, declare_robot, forward_logs
 from mbrl_node.ros.process import ConfigurationError
-from mbrl_node.ros.realtime import raise_priority, settle_memory
+from mbrl_node.ros.realtime import make_real_time, prefer_process, settle_memory
 from mbrl_node.ros.taken import NoExecutor
 from mbrl_node.spec import PluginError, SpecError
 
@@ -39,6 +39,7 @@ class ControllerNode(LifecycleNode):
     """Runs the control loop in the main thread; callbacks come in another, plans in a third."""
 
     def __init__(self) -> None:
+        prefer_process()
         self._clock_subscription: Any = None
         super().__init__("mbrl_controller")
         forward_logs(self)
@@ -177,7 +178,7 @@ class ControllerNode(LifecycleNode):
                 raise ConfigurationError(self._problem)
             self.trigger_activate()
         self._autostart = False
-        self.get_logger().info(f"control has {raise_priority(self._priority)}")
+        self.get_logger().info(f"control has {make_real_time(self._priority)}")
         while not (stop.is_set() or self._ending.is_set()):
             if not self._active.is_set():
                 self._pace_clock.now()  # takes /clock, so that the node's time goes on
