@@ -34,6 +34,7 @@ class FallbackConfig(BaseModel):
     recovery: float = Field(
         1.0,
         ge=0,
+        allow_inf_nan=False,
         description="time after which it is tried again, s; twice as long after each further "
         "failure; 0: only a switch brings it back",
     )
@@ -126,7 +127,8 @@ class ControllerManager:
 
     def _loaded(self, name: str, controller: Controller | None) -> Loaded:
         if controller is None:
-            return Loaded(name, self._kinds[name][0], "unconfigured", "is not configured")
+            known = self._kinds.get(name)  # None: removed a moment ago
+            return Loaded(name, known[0] if known else "", "unconfigured", "is not configured")
         kind = controller.kind or type(controller).__name__
         state = "active" if controller is self.active else "inactive"
         return Loaded(name, kind, state, _waits_for(controller))
@@ -162,7 +164,7 @@ class ControllerManager:
                 old, self._controllers[name] = self._controllers[name], made
                 self._failures.pop(name, None)
         if old is not None:
-            old.close()
+            _close(old)
         self.on_change()
 
     def unload(self, name: str) -> None:
@@ -178,14 +180,16 @@ class ControllerManager:
                 self._kinds.pop(name, None)
                 self._failures.pop(name, None)
         if old is not None:
-            old.close()
+            _close(old)
         self.on_change()
 
     def _require_idle(self, name: str) -> None:
         if name not in self._controllers:
             raise SwitchError(self._unknown(name))
         controller = self._controllers[name]
-        if controller is not None and controller in (self.active, self.acting):
+        if controller is None:
+            return
+        if controller in (self.active, self.acting):
             raise SwitchError(f"'{name}' is active")
         if controller in (self._standby, self.resting) or name in self.fallback.chain:
             raise SwitchError(f"'{name}' stands by for the others")
@@ -227,7 +231,7 @@ class ControllerManager:
                 self.active = wanted
                 self._activated = None if waits or wanted is self.acting else wanted
                 self._failures.pop(wanted.name, None)
-                self._overruns = 0
+                self.failure, self._overruns = "", 0
         finally:
             self._changing.release()
         self.on_change()
@@ -312,7 +316,9 @@ class ControllerManager:
         active = self.active
         if not breach and self._healthy(active, now):
             waits = self._standby if active.learned else self.resting
-            yield waits if _waits_for(active) else active
+            chosen = waits if _waits_for(active) else active
+            if self._healthy(chosen, now):
+                yield chosen
         for name in self.fallback.chain:
             controller = self._controllers.get(name)
             if controller is None or controller is active:
@@ -342,17 +348,20 @@ class ControllerManager:
             self._fail(controller, _sentence(error), observation.time)
             return None
         if controller is not self.acting:
-            self._overruns = 0
-            old, self.acting, self._activated = self.acting, controller, None
-            try:
-                old.deactivate()
-            except Exception as error:  # it is out of command already
-                log.warning("'%s' failed as it was deactivated: %s", old.name, _sentence(error))
+            self._overruns, self._activated = 0, None
+            self._put_in_command(controller)
         elif (failure := self._failures.get(controller.name)) and observation.time > (
             failure.until + 1e9 * failure.wait
         ):
             del self._failures[controller.name]  # well for as long as it had to wait
         return action
+
+    def _put_in_command(self, controller: Controller) -> None:
+        old, self.acting = self.acting, controller
+        try:
+            old.deactivate()
+        except Exception as error:  # it is out of command already
+            log.warning("'%s' failed as it was deactivated: %s", old.name, _sentence(error))
 
     def _check(self, action: Array, last_action: Array, took: float) -> None:
         if action.shape != last_action.shape:
@@ -372,9 +381,11 @@ class ControllerManager:
         before = self._failures.get(controller.name)
         wait = self.fallback.recovery
         if before is not None and wait:
-            wait = min(2 * before.wait, LONGEST_WAIT)
+            wait = max(wait, min(2 * before.wait, LONGEST_WAIT))
         until = now + 1e9 * wait if wait else math.inf
         self._failures[controller.name] = _Failure(reason, now, wait, until)
+        if controller is not self.active and (before is None or before.reason != reason):
+            log.warning("'%s' cannot act for '%s': %s", controller.name, self.active.name, reason)
         self._overruns = 0
         if self._activated is controller:
             self._activated = None
@@ -406,12 +417,20 @@ class ControllerManager:
         """Makes whoever acts next start afresh, after a break such as a reset."""
         with self._lock:
             self._activated = None
-            self.acting = self.resting
+            if self.acting is not self.resting:
+                self._put_in_command(self.resting)
 
     def close(self) -> None:
         """Ends all controllers."""
         for controller in self.controllers.values():
-            controller.close()
+            _close(controller)
+
+
+def _close(controller: Controller) -> None:
+    try:
+        controller.close()
+    except Exception as error:  # it is not used any more
+        log.warning("'%s' failed as it was closed: %s", controller.name, _sentence(error))
 
 
 def _sentence(error: Exception) -> str:
