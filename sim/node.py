@@ -3,98 +3,245 @@ robot's drivers have it."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from array import array
+from typing import Any
 
 import numpy as np
+from mbrl_msgs.srv import Step
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 
 from mbrl_node.ros.convert import to_time
+from mbrl_node.ros.extract import compile_fields
+from mbrl_node.ros.lockstep import LockStepService, StepError
 from mbrl_node.ros.parameters import declare, declare_robot
 from mbrl_node.ros.process import ConfigurationError
+from mbrl_node.ros.realtime import settle_memory
+from mbrl_node.ros.taken import Taken
 from sim.robot import BulletRobot
+
+MAX_BEHIND = 0.2  # s; a machine that is further behind gives up catching up
+MAX_DURATION = 60.0  # s of simulated time in one step of lock-step
 
 
 class SimNode(Node):
-    """Steps the physics in the main thread; commands come in another and take effect at the next
-    step.
+    """Steps the physics in the main thread; services come in another.
+
+    A command is taken just before a physics step, so it holds from the state it was computed on if
+    it comes within one physics step of it. Without commands for `command_timeout` the robot gets
+    its safe command, as from the drivers of a real one.
 
     Simulated time starts at 0 and runs at `speed` times real time; if the machine is too slow for
-    that, it runs slower, and says so.
+    that, it runs slower, and says so. With `clock:=false` it does as a real robot: its stamps are
+    the system's time, and there is no /clock. With `sync:=true` it stands still but for what
+    `~/step` asks for.
     """
 
     def __init__(self) -> None:
         super().__init__("mbrl_sim")
-        spec = declare_robot(self, simulates=True)
+        self._spec = spec = declare_robot(self, simulates=True)
+        assert spec.sim is not None
         seed = declare(self, "seed", 0, "of the initial states")
         gui = declare(self, "gui", False, "opens PyBullet's window")
         self._speed = declare(self, "speed", 1.0, "simulated seconds a second")
+        clock = declare(
+            self, "clock", True, "publish /clock and stamp with it; false: as a real robot"
+        )
+        sync = declare(self, "sync", False, "stand still but for what ~/step asks for")
+        timeout = declare(
+            self,
+            "command_timeout",
+            0.5,
+            "simulated time without a command until the robot gets its safe one, s, at least 3 "
+            "control periods; 0: never",
+        )
+        self._check(sync, clock, timeout)
+        self._robot = BulletRobot(spec, seed, gui)
+        self._lock = threading.Lock()  # around the robot and the flags
+        self._steps = 0  # of the physics, since the start
+        self._steps_a_reading = round(spec.sim.physics_rate / spec.sim.state_rate)
+        self._patience = max(timeout, 3 * spec.dt) if timeout else math.inf  # s
+        self._safe_at = math.inf  # steps at which the command becomes the safe one; inf: it is
+        self._overdue = False
+        self._running = threading.Event()
+        self._running.set()
+        self.refused = 0  # commands
+
+        names = self._robot.read().names
+        self._state, self._now = JointState(name=names), Clock()  # used again and again
+        self._states = [self.create_publisher(JointState, t.topic, 10) for t in spec.state]
+        self._fields = [compile_fields(topic) for topic in spec.state]
+        self._clock = self.create_publisher(Clock, "/clock", 10) if clock else None
+        self.create_service(Trigger, spec.episode.reset_service or "/reset", self._on_reset)
+        self._service: LockStepService | None = None
+        if sync:
+            self._service = LockStepService(self, Step, "~/step", self._on_step)
+        else:
+            self._commands = Taken(self, Float64MultiArray, spec.action.topic)
+            self.create_service(SetBool, "~/pause", self._on_pause)
+
+    def _check(self, sync: bool, clock: bool, timeout: float) -> None:
+        spec = self._spec
+        assert spec.sim is not None
         if self._speed <= 0:
             raise ConfigurationError(f"mbrl_sim: parameter speed: {self._speed} must be above 0")
-        self._robot = BulletRobot(spec, seed, gui)
-        assert spec.sim is not None
-        self._steps_a_reading = round(spec.sim.physics_rate / spec.sim.state_rate)
-        self._lock = threading.Lock()  # around everything that touches the robot
-        self._states = self.create_publisher(JointState, spec.state[0].topic, 10)
-        self._time = self.create_publisher(Clock, "/clock", 10)
-        self.create_subscription(Float64MultiArray, spec.action.topic, self._on_command, 1)
-        self.create_service(Trigger, spec.episode.reset_service or "/reset", self._on_reset)
+        if not timeout >= 0:
+            raise ConfigurationError(f"mbrl_sim: parameter command_timeout: {timeout} is below 0")
+        if not clock and self._speed != 1:
+            raise ConfigurationError(
+                f"mbrl_sim: parameter speed: {self._speed} must be 1 when clock is false"
+            )
+        if sync and not clock:
+            raise ConfigurationError("mbrl_sim: parameter clock: false must be true with sync")
+        if sync and not _whole(spec.dt * spec.sim.physics_rate):
+            raise ConfigurationError(
+                f"mbrl_sim: parameter sync: a control period of {spec.dt:g} s is no whole number "
+                f"of physics steps of {1 / spec.sim.physics_rate:g} s"
+            )
 
-    def _on_command(self, msg: Float64MultiArray) -> None:
-        try:
-            with self._lock:
-                self._robot.command(np.array(msg.data))
-        except ValueError as error:
-            self.get_logger().warning(f"command refused: {error}", throttle_duration_sec=5.0)
+    # Services: the callback thread.
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         with self._lock:
-            self._robot.reset()
+            self._reset()
         response.success, response.message = True, "the robot is at its initial state"
         return response
 
+    def _reset(self) -> None:
+        self._robot.reset()
+        self._safe_at = math.inf
+
+    def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        with self._lock:  # so nothing is published after the answer
+            if request.data:
+                self._running.clear()
+            else:
+                self._running.set()
+        response.success, response.message = True, "paused" if request.data else "running"
+        return response
+
+    # Physics: the main thread.
+
     def run(self, stop: threading.Event) -> None:
         """Simulates until told to stop."""
+        settle_memory()
+        self._publish()
+        if self._service is None:
+            self._run_freely(stop)
+        else:
+            while not stop.is_set():
+                self._service.serve(timeout=0.1)
+
+    def _run_freely(self, stop: threading.Event) -> None:
         wall_step = self._robot.dt / self._speed
-        step = 0
-        self._publish(0)
         deadline = time.monotonic()
         while not stop.is_set():
             deadline += wall_step
             behind = time.monotonic() - deadline
             if behind < 0:
                 time.sleep(-behind)
-            elif behind > 0.2:
+            elif behind > MAX_BEHIND:
                 self.get_logger().warning(
                     f"slower than speed {self._speed:g}: {behind:.1f} s behind",
                     throttle_duration_sec=5.0,
                 )
                 deadline += behind
             with self._lock:
-                self._robot.step()
-            step += 1
-            if step % self._steps_a_reading == 0:
-                self._publish(round(step * self._robot.dt * 1e9))
+                running = self._running.is_set()
+                if running:
+                    self._advance()
+            if not running:
+                while not (self._running.wait(0.1) or stop.is_set()):
+                    pass
+                deadline = time.monotonic()  # what was not simulated is not made up for
 
-    def _publish(self, now: int) -> None:
+    def _advance(self) -> None:
+        """One physics step, with the newest command from its beginning on."""
+        if (command := self._commands.newest()) is not None:
+            self._command(command)
+        if self._steps >= self._safe_at:
+            self._robot.command(self._spec.action_safe)
+            self._safe_at, self._overdue = math.inf, True
+            self.get_logger().warning(
+                f"no command for {self._patience:g} s: the robot has its safe one until the next"
+            )
+        self._robot.step()
+        self._steps += 1
+        if self._steps % self._steps_a_reading == 0:
+            self._publish()
+
+    def _command(self, command: Float64MultiArray) -> None:
+        try:
+            self._robot.command(np.array(command.data))
+        except ValueError as error:
+            self.refused += 1
+            self.get_logger().warning(
+                f"command refused, {self.refused} so far: {error}", throttle_duration_sec=5.0
+            )
+            return
+        self._safe_at = self._steps + self._patience / self._robot.dt
+        if self._overdue:
+            self._overdue = False
+            self.get_logger().info("commands come again")
+
+    def _on_step(self, request: Any, response: Any) -> None:
+        """Answers `~/step`.
+
+        Raises:
+            StepError, ValueError: the request cannot be met, so nothing was done; or the physics
+                have come to values that are not finite, and only a reset helps.
+        """
+        steps = request.duration / self._robot.dt
+        if not 0 <= request.duration <= MAX_DURATION:
+            raise StepError(f"duration: {request.duration} is not within 0 and {MAX_DURATION:g} s")
+        if not _whole(steps):
+            raise StepError(
+                f"duration: {request.duration} s is no whole number of physics steps of "
+                f"{self._robot.dt:g} s"
+            )
+        command = np.array(request.command)
+        if len(command):
+            self._robot.check(command)
         with self._lock:
-            reading = self._robot.read()
-        stamp = to_time(now)
-        state = JointState(
-            name=reading.names,
-            position=reading.position,
-            velocity=reading.velocity,
-            effort=reading.effort,
-        )
-        state.header.stamp = stamp
-        self._states.publish(state)
-        self._time.publish(Clock(clock=stamp))
+            if request.reset:
+                self._reset()
+            if len(command):
+                self._robot.command(command)
+            for _ in range(round(steps)):
+                self._robot.step()
+            self._steps += round(steps)
+            self._publish()
+        response.stamp = self._state.header.stamp
+        for fields_of in self._fields:
+            response.state.extend(fields_of(self._state))
+        response.success = True
+
+    def _publish(self) -> None:
+        reading, state = self._robot.read(), self._state
+        state.position = array("d", reading.position)  # arrays are not looked through again
+        state.velocity = array("d", reading.velocity)
+        state.effort = array("d", reading.effort)
+        if self._clock is None:
+            state.header.stamp = to_time(time.time_ns())
+        else:
+            now = round(self._steps * self._robot.dt * 1e9)
+            state.header.stamp = self._now.clock = to_time(now)
+        for publisher in self._states:
+            publisher.publish(state)
+        if self._clock is not None:
+            self._clock.publish(self._now)
 
     def close(self) -> None:
         """Ends the simulation."""
         with self._lock:
             self._robot.close()
+
+
+def _whole(number: float) -> bool:
+    return math.isfinite(number) and abs(number - round(number)) < 1e-6

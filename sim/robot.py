@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,9 @@ class BulletRobot:
         self._rng = np.random.default_rng(seed)
         self._limits = (spec.action_min, spec.action_max)
         self._safe = spec.action_safe
+        self._delay = round(spec.action.delay / self.dt)  # steps
+        self._coming: deque[tuple[int, Array]] = deque()  # commands, and the step they act from
+        self._steps = 0
         self._scene: float | None = None  # size of what is drawn, m; None: nothing was yet
         self._world = pybullet.connect(pybullet.GUI if gui else pybullet.DIRECT)
         if self._world < 0:
@@ -75,9 +79,11 @@ class BulletRobot:
         pybullet.setGravity(0, 0, -9.81, physicsClientId=self._world)
         self._body = self._load(spec)
         self._index = self._movable_joints()
+        self._names, self._joints = list(self._index), list(self._index.values())
         self._actuated = [self._joint(spec, field.joint) for field in spec.action.fields]
         self._initial = {self._joint(spec, j): p for j, p in self._sim.initial.items()}
-        for _, index in self._index.items():  # the default motors would act as brakes
+        self._columns = [self._joints.index(i) for i in self._actuated]  # of a reading
+        for index in self._joints:  # the default motors would act as brakes
             pybullet.setJointMotorControl2(
                 self._body, index, pybullet.VELOCITY_CONTROL, force=0, physicsClientId=self._world
             )
@@ -119,14 +125,15 @@ class BulletRobot:
     def reset(self) -> None:
         """Puts every joint at its initial position plus noise, at rest, with the safe command."""
         noise = self._sim.initial_noise
-        for index in self._index.values():
+        for index in self._joints:
             position = self._initial.get(index, 0.0) + self._rng.uniform(-noise, noise)
             pybullet.resetJointState(self._body, index, position, 0.0, physicsClientId=self._world)
         self._effort = self._safe.copy()
+        self._coming.clear()
 
     def command(self, effort: Array) -> None:
-        """Sets the joint efforts held until the next command; the actuators saturate at their
-        limits.
+        """Sets the joint efforts held until the next command, from the action's `delay` on; the
+        actuators saturate at their limits.
 
         Args:
             effort: [action_dim], N or Nm.
@@ -134,14 +141,25 @@ class BulletRobot:
         Raises:
             ValueError: wrong size or not finite; the command before stays.
         """
+        self.check(effort)
+        limited = np.clip(effort, *self._limits)
+        if self._delay:
+            self._coming.append((self._steps + self._delay, limited))
+        else:
+            self._effort = limited
+
+    def check(self, effort: Array) -> None:
+        """Raises what `command` would."""
         if effort.shape != self._safe.shape or not np.isfinite(effort).all():
             raise ValueError(
                 f"a command of {len(self._safe)} finite values was expected, got {effort}"
             )
-        self._effort = np.clip(effort, *self._limits)
 
     def step(self) -> None:
         """Advances the physics by `dt` seconds."""
+        while self._coming and self._coming[0][0] <= self._steps:
+            self._effort = self._coming.popleft()[1]
+        self._steps += 1
         pybullet.setJointMotorControlArray(
             self._body,
             self._actuated,
@@ -153,16 +171,11 @@ class BulletRobot:
 
     def read(self) -> JointReading:
         """What ideal sensors on the joints report now."""
-        states = pybullet.getJointStates(
-            self._body, list(self._index.values()), physicsClientId=self._world
-        )
-        applied = dict(zip(self._actuated, self._effort.tolist(), strict=True))
-        return JointReading(
-            list(self._index),
-            [s[0] for s in states],
-            [s[1] for s in states],
-            [applied.get(i, 0.0) for i in self._index.values()],
-        )
+        states = pybullet.getJointStates(self._body, self._joints, physicsClientId=self._world)
+        effort = [0.0] * len(self._joints)
+        for column, value in zip(self._columns, self._effort.tolist(), strict=True):
+            effort[column] = value
+        return JointReading(self._names, [s[0] for s in states], [s[1] for s in states], effort)
 
     def picture(self, width: int = 480, height: int = 360) -> NDArray[np.uint8]:
         """A picture of the robot from the side, [height, width, 3]; drawn without a display.

@@ -7,11 +7,13 @@ import os
 import queue
 import threading
 import time
+from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import torch
 from mbrl_msgs.msg import ModelUpdate, Transition
+from mbrl_msgs.srv import Learn
 from rclpy.node import Node
 
 from mbrl_node import data
@@ -20,14 +22,21 @@ from mbrl_node.learning import Learner, LearnerConfig, TrainerConfig, lock_run
 from mbrl_node.models import InverseConfig, ModelConfig, PolicyConfig
 from mbrl_node.ros.convert import transition_from_msg, update_to_msg
 from mbrl_node.ros.device import torch_device
+from mbrl_node.ros.lockstep import LockStepService, StepError
 from mbrl_node.ros.parameters import declare, declare_config, declare_robot, forward_logs
 from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.qos import LATEST, TRANSITIONS
 from mbrl_node.spec.task import Task
 
+ARRIVAL = 10.0  # s that a lesson waits for the transitions it is about
+
 
 class LearnerNode(Node):
-    """Transitions come in one thread, are stored in the main thread and learned from in a third."""
+    """Transitions come in one thread, are stored in the main thread and learned from in a third.
+
+    With `sync:=true` it learns in the main thread, when `~/learn` asks for it and only then. The
+    same transitions and lessons then give the same model, bit by bit.
+    """
 
     def __init__(self) -> None:
         super().__init__("mbrl_learner")
@@ -39,6 +48,7 @@ class LearnerNode(Node):
             raise ConfigurationError("mbrl_learner: parameter run_dir: must be given")
         seed = declare(self, "seed", 0, "of the first weights and of the batches")
         device = torch_device(declare(self, "device", "cpu", "where it trains: cpu or cuda"))
+        self._sync = declare(self, "sync", False, "learn only when ~/learn asks for it")
         self._config = declare_config(self, "learner", LearnerConfig)
         trainer = declare_config(self, "trainer", TrainerConfig)
         model = declare_config(self, "model", ModelConfig)
@@ -59,6 +69,7 @@ class LearnerNode(Node):
         )
         self._received: queue.SimpleQueue[data.Transition] = queue.SimpleQueue()
         self._unstored: list[data.Transition] = []
+        self._stored: dict[int, int] = {}  # how many of each session
         self._models = self.create_publisher(ModelUpdate, "~/model", LATEST)
         if self._learner.latest is not None:
             self._offer()
@@ -77,6 +88,9 @@ class LearnerNode(Node):
 
     def run(self, stop: threading.Event) -> None:
         """Stores what comes, while another thread trains, until told to stop."""
+        if self._sync:
+            self._run_in_step(stop)
+            return
         training = threading.Thread(target=self._train, args=(stop,), name="train", daemon=True)
         training.start()
         while not stop.wait(0.05):
@@ -95,13 +109,46 @@ class LearnerNode(Node):
                 stop.wait(0.02)
                 continue
             next_update = now + self._config.period
-            try:
-                if self._learner.update(stop.is_set):
-                    self._offer()
-            except Exception as error:  # the next update may work; without it learning would end
-                self.get_logger().error(
-                    f"update given up: {type(error).__name__}: {error}", throttle_duration_sec=5.0
+            self._update(stop)
+
+    def _update(self, stop: threading.Event) -> None:
+        try:
+            if self._learner.update(stop.is_set):
+                self._offer()
+        except Exception as error:  # the next update may work; without it learning would end
+            self.get_logger().error(
+                f"update given up: {type(error).__name__}: {error}", throttle_duration_sec=5.0
+            )
+
+    def _run_in_step(self, stop: threading.Event) -> None:
+        service = LockStepService(self, Learn, "~/learn", partial(self._on_learn, stop))
+        while not stop.is_set():
+            service.serve(timeout=0.05)
+            self._store()
+
+    def _on_learn(self, stop: threading.Event, request: Any, response: Any) -> None:
+        """Answers `~/learn`: one update if one is due.
+
+        Raises:
+            StepError: the transitions did not come.
+        """
+        deadline = time.monotonic() + ARRIVAL
+        while (stored := self._stored.get(request.session, 0)) < request.transitions:
+            if stop.is_set() or time.monotonic() > deadline:
+                raise StepError(
+                    f"{stored} of {request.transitions} transitions of session {request.session} "
+                    f"were stored in {ARRIVAL:g} s"
                 )
+            try:
+                self._unstored.append(self._received.get(timeout=0.1))
+            except queue.Empty:
+                continue
+            self._store()
+        if self._learner.due:
+            self._update(stop)
+        if self._learner.latest is not None:
+            response.update = update_to_msg(self._learner.latest, self._spec, time.time_ns())
+        response.success = True
 
     def _store(self) -> None:
         while not self._received.empty():
@@ -110,6 +157,7 @@ class LearnerNode(Node):
             return
         try:
             self._learner.add(self._unstored)
+            self._stored |= {t.session: t.sequence + 1 for t in self._unstored}
             self._unstored = []
         except StoreError as error:  # kept and tried again; nothing stored is harmed
             self.get_logger().error(str(error), throttle_duration_sec=5.0)

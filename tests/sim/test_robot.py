@@ -71,6 +71,24 @@ def test_a_command_that_is_not_finite_or_of_the_wrong_size_is_refused(robot, bad
     assert max(robot.read().effort) == 1.0
 
 
+def test_a_command_takes_effect_after_the_delay_and_not_after_a_reset():
+    robot = BulletRobot(quiet().with_overrides(action={"delay": 0.01}))
+    robot.command(np.array([1.0]))
+    efforts = []
+    for k in range(8):
+        if k == 1:
+            robot.command(np.array([2.0]))
+        robot.step()
+        efforts.append(max(robot.read().effort))
+    assert efforts == [0.0] * 5 + [1.0, 2.0, 2.0]  # 5 steps of 2 ms
+    robot.command(np.array([3.0]))
+    robot.reset()
+    for _ in range(10):
+        robot.step()
+    assert max(robot.read().effort) == 0.0
+    robot.close()
+
+
 def test_a_reset_puts_it_back_and_takes_the_force_away(robot):
     robot.command(np.array([5.0]))
     for _ in range(500):
