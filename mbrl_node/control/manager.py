@@ -88,7 +88,7 @@ class ControllerManager:
         resting: always safe.
         failure: why the active one is not; empty: it is, or is only not ready.
         fallbacks: how often it began that another acted for it because of a failure.
-        on_change: called when a state changes, in whatever thread changed it.
+        on_change: called when a state changes; never in the control thread.
     """
 
     def __init__(
@@ -308,8 +308,6 @@ class ControllerManager:
                 failed.reason if failed and controller is not self.active else ""
             )
             self._tell(before, reason, observation.time)
-        if controller is not before:
-            self.on_change()
         return action if action is not None else last_action
 
     def _candidates(self, now: int, breach: str) -> Iterator[Controller]:
