@@ -7,6 +7,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,6 +56,7 @@ from mbrl_node.ros.timing import TickTimes
 from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.task import Task
 
+KINDS = ("timer", "client", "service", "subscription", "publisher")
 ARRIVAL = 0.005  # s that a tick waits for the measurement of its own instant
 
 
@@ -84,6 +86,17 @@ class ControlSystem:
         self, node: Node, spec: RobotSpec, settings: Settings, live: LiveParameters
     ) -> None:
         self._node, self._spec, self._settings, self._live = node, spec, settings, live
+        self._undo = ExitStack()
+        self._undo.callback(live.forget)
+        self._undo.callback(_destroy_since, node, _entities(node))
+        try:
+            self._build()
+        except BaseException:  # nothing may remain of what cannot be configured
+            self._undo.close()
+            raise
+
+    def _build(self) -> None:
+        node, spec, settings, live = self._node, self._spec, self._settings, self._live
         self._times = TickTimes()
         self._model_lock = threading.Lock()
         self._model: WorldModel | None = None
@@ -105,6 +118,7 @@ class ControlSystem:
         )
         self._factory = ControllerFactory(node, spec, live, around)
         self._manager = self._make_manager(fallback)
+        self._undo.callback(self._manager.close)
         live.watch("controller", self._set_controller)
         self._stops = Stops()
         deadman = Deadman(settings.deadman_timeout) if settings.deadman_topic else None
@@ -122,14 +136,13 @@ class ControlSystem:
         self._status = node.create_publisher(ControllerStatus, "~/status", 1)
         self._timing = node.create_publisher(Timing, "~/timing", 1)
         self._diagnostics_out = node.create_publisher(DiagnosticArray, "/diagnostics", 1)
-        self._models = node.create_subscription(
-            ModelUpdate, "mbrl_learner/model", self._on_model, LATEST
-        )
+        node.create_subscription(ModelUpdate, "mbrl_learner/model", self._on_model, LATEST)
         thresholds = live.declare(
             "diagnostics", DiagnosticsConfig, lambda changed: partial(self._judge_by, changed)
         )
         self._diagnostics = Diagnostics(node.get_name(), spec, thresholds)
         self._services = ManagerServices(node, self._manager, self._load, self._switched)
+        self._undo.callback(self._services.close)
         self._manager.on_change = self._services.publish_activity
         reset = spec.episode.reset_service
         self._reset = node.create_client(Trigger, reset) if reset else None
@@ -139,7 +152,7 @@ class ControlSystem:
         self._patience = math.inf  # time.monotonic until which a learner is waited for
         self._ticks, self.misses, self._sent_at = 0, 0, 0
         self._safe_reason = ""
-        self._timer = node.create_timer(
+        node.create_timer(
             1.0, self._contained(self._report), clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
         if settings.run_dir:
@@ -469,19 +482,16 @@ class ControlSystem:
 
     def close(self) -> None:
         """Ends planning threads, topics and services."""
-        node = self._node
         self._manager.on_change = lambda: None
-        self._live.forget()
-        self._manager.close()
-        self._services.close()
-        self._inputs.close()
-        self.reader.close()
-        node.destroy_timer(self._timer)
-        node.destroy_subscription(self._models)
-        if self._reset is not None:
-            node.destroy_client(self._reset)
-        for publisher in (
-            *(self._commands, self._transitions, self._plans, self._path, self._markers),
-            *(self._status, self._timing, self._diagnostics_out),
-        ):
-            node.destroy_publisher(publisher)
+        self._undo.close()
+
+
+def _entities(node: Node) -> dict[str, set[Any]]:
+    """What a node has, by kind."""
+    return {kind: set(getattr(node, f"{kind}s")) for kind in KINDS}
+
+
+def _destroy_since(node: Node, before: dict[str, set[Any]]) -> None:
+    for kind, entities in _entities(node).items():
+        for entity in entities - before[kind]:
+            getattr(node, f"destroy_{kind}")(entity)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -80,17 +81,21 @@ class ControllerFactory:
             ConfigurationError: the first cannot be made, or a parameter is wrong.
         """
         made = []
-        for name in sorted(self.kinds, key=lambda k: k != first):
-            try:
-                made.append(self.make(name, name))
-            except ConfigurationError:
-                raise
-            except Exception as error:  # a robot without such joints, or somebody else's code
-                problem = f"controller '{name}': {type(error).__name__}: {error}"
-                if name == first:
-                    raise ConfigurationError(f"{self._node.get_name()}: {problem}") from error
-                log = self._node.get_logger()
-                (log.debug if name in CONTROLLERS else log.warning)(f"{problem}; it is left out")
+        with ExitStack() as undo:
+            for name in sorted(self.kinds, key=lambda k: k != first):
+                try:
+                    made.append(self.make(name, name))
+                    undo.callback(made[-1].close)
+                except ConfigurationError:
+                    raise
+                except Exception as error:  # a robot without such joints, or somebody else's code
+                    problem = f"controller '{name}': {type(error).__name__}: {error}"
+                    if name == first:
+                        raise ConfigurationError(f"{self._node.get_name()}: {problem}") from error
+                    log = self._node.get_logger()
+                    tell = log.debug if name in CONTROLLERS else log.warning
+                    tell(f"{problem}; it is left out")
+            undo.pop_all()
         return made
 
     def make(self, name: str, kind: str) -> Controller:

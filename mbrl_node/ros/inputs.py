@@ -38,23 +38,15 @@ class Inputs:
         self._controllers = controllers
         self._reference: np.ndarray[Any, Any] | None = None
         self.refused: dict[str, int] = {}
-        self._services = [
-            node.create_service(Trigger, "~/estop", self._on_estop_service),
-            node.create_service(Trigger, "~/release_estop", self._on_release),
-        ]
-        self._subscriptions = [
-            node.create_subscription(Bool, "~/estop", self._on_estop, 10),
-            node.create_subscription(Float64MultiArray, "~/reference", self._on_reference, 1),
-        ]
+        node.create_service(Trigger, "~/estop", self._on_estop_service)
+        node.create_service(Trigger, "~/release_estop", self._on_release)
+        node.create_subscription(Bool, "~/estop", self._on_estop, 10)
+        node.create_subscription(Float64MultiArray, "~/reference", self._on_reference, 1)
         for kind in ("teleop", "external"):
             take = partial(self._on_command, kind)
-            self._subscriptions.append(
-                node.create_subscription(Float64MultiArray, f"~/{kind}", take, 1)
-            )
+            node.create_subscription(Float64MultiArray, f"~/{kind}", take, 1)
         if deadman is not None:
-            self._subscriptions.append(
-                node.create_subscription(Bool, deadman_topic, self._on_deadman, 1)
-            )
+            node.create_subscription(Bool, deadman_topic, self._on_deadman, 1)
 
     def equip(self, controller: Controller) -> None:
         """Gives a controller that came later what was said before."""
@@ -110,10 +102,3 @@ class Inputs:
         self._node.get_logger().warning(
             f"{topic}: message refused: {error}", throttle_duration_sec=5.0
         )
-
-    def close(self) -> None:
-        """Ends them all."""
-        for service in self._services:
-            self._node.destroy_service(service)
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
