@@ -12,6 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -58,6 +59,8 @@ class ControllerNode(LifecycleNode):
             "robot time after which it ends, s; 0: never",
             limits=(0, math.inf),
         )
+        service = self._service_change_state
+        service.callback = partial(self._on_change_state, service.callback)
         self._system: ControlSystem | None = None
         self._active = threading.Event()  # the control thread is to command the robot
         self._resting = threading.Event()  # it does not
@@ -102,6 +105,19 @@ class ControllerNode(LifecycleNode):
         )
 
     # Lifecycle: the callback thread.
+
+    def _on_change_state(self, change: Callable[[Any, Any], Any], request: Any, answer: Any) -> Any:
+        """rclpy would leave whoever asks for a transition that is not there without an answer."""
+        wanted, machine = request.transition, self._state_machine
+        known = {label: number for number, label, *_ in machine.available_transitions}
+        if wanted.label in known or (not wanted.label and wanted.id in known.values()):
+            return change(request, answer)
+        self.get_logger().error(
+            f"refused: transition {wanted.label or wanted.id}; from '{machine.current_state[1]}' "
+            f"there are {', '.join(known)}"
+        )
+        answer.success = False
+        return answer
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Makes controllers, topics and services."""
