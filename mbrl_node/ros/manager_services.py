@@ -7,7 +7,6 @@ works.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
@@ -15,7 +14,6 @@ from typing import Any
 
 import rclpy
 from lifecycle_msgs.msg import State
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 
@@ -48,7 +46,6 @@ class ManagerServices:
     ) -> None:
         self._node, self._manager, self._load, self._switched = node, manager, load, switched
         self._other: _OtherTypes | None = None
-        self._services: list[Any] = []
         self._activity: list[tuple[ModuleType, Publisher]] = []
         self._offer(node, "mbrl_msgs")
         try:
@@ -58,7 +55,6 @@ class ManagerServices:
         else:
             self._other = _OtherTypes(node)
             self._offer(self._other.node, OTHER)
-            self._other.spin()
         self.publish_activity()
 
     def _offer(self, node: Node, package: str) -> None:
@@ -80,9 +76,7 @@ class ManagerServices:
                 self._changer("unloaded", self._manager.unload),
             ),
         ):
-            service = node.create_service(getattr(services, kind), f"{prefix}/{name}", handler)
-            if node is self._node:
-                self._services.append(service)
+            node.create_service(getattr(services, kind), f"{prefix}/{name}", handler)
         if hasattr(messages, "ControllerManagerActivity"):
             publisher = node.create_publisher(
                 messages.ControllerManagerActivity, f"{prefix}/activity", LATEST
@@ -142,16 +136,16 @@ class ManagerServices:
         except SwitchError as error:
             message, response.ok = str(error), False
             self._node.get_logger().warning(f"refused: {error}")
+        except Exception as error:  # who asked must not wait for an answer for ever
+            message, response.ok = f"{type(error).__name__}: {error}", False
+            self._node.get_logger().error(f"a request failed: {message}")
         _set(response, message=message)
         return response
 
     def close(self) -> None:
-        """Withdraws the services."""
+        """Ends what does not belong to the node."""
         if self._other is not None:
             self._other.close()
-        for service in self._services:
-            self._node.destroy_service(service)
-        self._node.destroy_publisher(self._activity[0][1])
 
 
 def _set(into: Any, **values: object) -> None:
@@ -163,25 +157,26 @@ def _set(into: Any, **values: object) -> None:
 
 class _OtherTypes:
     """A node in a DDS participant of its own: one participant cannot offer a service under two
-    types."""
+    types. The executor of the first node serves it, too, so that requests come one at a time."""
 
     def __init__(self, node: Node) -> None:
         self._context = rclpy.Context()
-        rclpy.init(context=self._context)
+        # What the process was told is for the first node, its new name for instance.
+        rclpy.init(args=[], context=self._context)
         self.node = Node(
-            f"{node.get_name()}_ros2_control", namespace=node.get_namespace(), context=self._context
+            f"{node.get_name()}_ros2_control",
+            namespace=node.get_namespace(),
+            context=self._context,
+            use_global_arguments=False,
+            enable_rosout=False,
+            start_parameter_services=False,
         )
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(
-            target=self._executor.spin, name="ros2-control", daemon=True
-        )
-
-    def spin(self) -> None:
-        self._thread.start()
+        self._executor = node.executor
+        if self._executor is not None:
+            self._executor.add_node(self.node)
 
     def close(self) -> None:
-        self._executor.shutdown()
-        self._thread.join(1.0)
+        if self._executor is not None:
+            self._executor.remove_node(self.node)
         self.node.destroy_node()
         rclpy.shutdown(context=self._context)
