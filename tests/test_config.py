@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from mbrl_node.control import PDConfig, RandomConfig, RelayConfig
+from mbrl_node.control import FallbackConfig, PDConfig, RandomConfig, RelayConfig
 from mbrl_node.learning import LearnerConfig, TrainerConfig
 from mbrl_node.models import InverseConfig, ModelConfig, PolicyConfig
 from mbrl_node.planning import PLANNERS, RolloutConfig
@@ -18,6 +18,7 @@ def test_the_parameter_file_is_the_defaults():
         **{name: planner.Config for name, planner in PLANNERS.items()},
         "rollout": RolloutConfig,
         "diagnostics": DiagnosticsConfig,
+        "fallback": FallbackConfig,
         "learner": LearnerConfig,
         "trainer": TrainerConfig,
         "model": ModelConfig,

@@ -25,7 +25,7 @@ from mbrl_node.spec.terms import RangeTermination, TermReward, goal_function
 Array = NDArray[np.float64]
 RESETTING = "the robot is being reset"
 BREAK = 0.25  # s without a tick after which what was planned before counts no more
-LONGEST_DELAY = 64  # ticks from measuring to acting that can be made up for
+LONGEST_AGE = 64  # ticks; the commands since an older measurement are not all known any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,8 @@ class ControlLoop:
         self._delay = round(spec.action.delay / spec.dt)  # ticks
         self.safety = SafetyFilter(spec)
         self._envelope = Envelope(spec)
-        self._commands = deque([spec.action_safe], maxlen=LONGEST_DELAY)  # newest last
+        self._commands: deque[Array] = deque(maxlen=self._delay + LONGEST_AGE)
+        self._settle()
         self._reward = TermReward(spec)
         self._terminated = RangeTermination(spec)
         self._goal = goal_function(spec)
@@ -114,6 +115,7 @@ class ControlLoop:
         """Forgets what was commanded and planned: the robot has its safe command, and has had it
         for long enough."""
         self.safety.reset()
+        self._settle()
         self._forget()
 
     def tick(
@@ -136,7 +138,8 @@ class ControlLoop:
         self._stops.watch(None if self.resetting else breach)
         if stop := self._stops.reason or problem:
             action = self._safe(stop, send).action
-            if breach is None or stop != breach.message or not self._spec.episode.reset_service:
+            leaves = breach is not None and breach.message == stop and not self.resetting
+            if not leaves or not self._spec.episode.reset_service:
                 return Tick(action)
             return Tick(action, None, True, [self._end_episode(observation, "left its envelope")])
         if self.resetting:
@@ -158,9 +161,14 @@ class ControlLoop:
             self._episode_start = None
             self._forget()
         elif now - self._last_time > self._break:
-            self._forget()  # the process or the clock stood still
+            self._settle()  # the process or the clock stood still
+            self._forget()
         self._last_time = now
         self.robot_time = (now - self._started) * 1e-9
+
+    def _settle(self) -> None:
+        """The robot has had its last command for long enough for it to have its effect."""
+        self._commands.extend([self.last_action] * (self._delay + LONGEST_AGE))
 
     def _forget(self) -> None:
         self._goal_since, self.held_time = None, 0.0
@@ -170,7 +178,7 @@ class ControlLoop:
 
     def _act(self, observation: Observation, breach: str, send: Callable[[Array], None]) -> _Sent:
         age = observation.time - observation.stamp
-        lag = min(self._delay + max(0, round(age / self._period)), len(self._commands))
+        lag = self._delay + min(max(0, round(age / self._period)), LONGEST_AGE)
         if lag:
             in_flight = tuple(list(self._commands)[-lag:])
             observation = replace(observation, in_flight=in_flight)

@@ -118,6 +118,11 @@ class RobotSpec(SpecModel):
                 ("episode", "length"),
                 f"{show(length)} is shorter than one control period, {show(self.dt)} s",
             )
+        if self.action.delay > length:
+            yield Problem(
+                ("action", "delay"),
+                f"{show(self.action.delay)} is longer than episode.length {show(length)}",
+            )
         if self.goal is not None and self.goal.hold_time > length:
             yield Problem(
                 ("goal", "hold_time"),
