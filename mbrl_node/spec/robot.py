@@ -264,7 +264,7 @@ class RobotSpec(SpecModel):
             (self.action.topic, self.action.type, field.name, field.joint, field.unit)
             for field in self.action.fields
         ]
-        delay = [self.action.delay] if self.action.delay else []  # the hash from before there was one
+        delay = [self.action.delay] if self.action.delay else []  # hashes from before it stay
         return hash_of([self.rate, state, action, *delay])
 
 
