@@ -136,7 +136,8 @@ class ControlSystem:
         self._status = node.create_publisher(ControllerStatus, "~/status", 1)
         self._timing = node.create_publisher(Timing, "~/timing", 1)
         self._diagnostics_out = node.create_publisher(DiagnosticArray, "/diagnostics", 1)
-        node.create_subscription(ModelUpdate, "mbrl_learner/model", self._on_model, LATEST)
+        if not settings.sync:  # in lock-step the learner answers with its model
+            node.create_subscription(ModelUpdate, "mbrl_learner/model", self._on_model, LATEST)
         thresholds = live.declare(
             "diagnostics", DiagnosticsConfig, lambda changed: partial(self._judge_by, changed)
         )
@@ -392,6 +393,9 @@ class ControlSystem:
             self._hand_out(rollout)
 
     def _make_rollout(self, model: WorldModel, config: RolloutConfig) -> Rollout:
+        if self._settings.sync and config.precision == "auto":
+            # What is measured to be faster may differ from run to run.
+            config = config.model_copy(update={"precision": "fp32"})
         return Rollout(model.to(self._settings.device), Task.of(self._spec), config)
 
     def _hand_out(self, rollout: Rollout) -> None:
