@@ -20,8 +20,8 @@ from mbrl_node.planning.planner import (
 class CEMConfig(PlannerConfig):
     """Parameters of the cross-entropy method."""
 
-    samples: int = Field(40, ge=1, description="action sequences an iteration")
-    iterations: int = Field(3, ge=1, description="times the mean is improved in a plan")
+    samples: int = Field(40, ge=1, le=1_000_000, description="action sequences an iteration")
+    iterations: int = Field(3, ge=1, le=1000, description="times the mean is improved in a plan")
     elite_ratio: float = Field(
         0.2, gt=0, le=1, description="part of the samples, the best, that make the next mean"
     )

@@ -20,8 +20,10 @@ from mbrl_node.planning.planner import (
 class ICEMConfig(PlannerConfig):
     """Parameters of iCEM."""
 
-    samples: int = Field(48, ge=1, description="action sequences in the first iteration")
-    iterations: int = Field(3, ge=1, description="times the mean is improved in a plan")
+    samples: int = Field(
+        48, ge=1, le=1_000_000, description="action sequences in the first iteration"
+    )
+    iterations: int = Field(3, ge=1, le=1000, description="times the mean is improved in a plan")
     decay: float = Field(
         1.25, ge=1, description="by which the samples get fewer from iteration to iteration"
     )

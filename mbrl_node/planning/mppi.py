@@ -21,7 +21,7 @@ from mbrl_node.planning.planner import (
 class MPPIConfig(PlannerConfig):
     """Parameters of MPPI."""
 
-    iterations: int = Field(1, ge=1, description="times the mean is improved in a plan")
+    iterations: int = Field(1, ge=1, le=1000, description="times the mean is improved in a plan")
     noise: float = Field(
         0.6,
         gt=0,
@@ -87,6 +87,11 @@ class MPPI(Planner):
     def reset(self) -> None:
         super().reset()
         self._before: Tensor | None = None  # lifted: the action that the remembered changes follow
+
+    def resume(self, other: Planner) -> None:
+        # What is remembered is another thing with `lifted` than without.
+        if isinstance(other, MPPI) and other._config.lifted == self._config.lifted:
+            super().resume(other)
 
     def shift(self, steps: int) -> None:
         if not self._config.lifted:

@@ -19,6 +19,8 @@ from mbrl_node.planning.rollout import PlanningError
 from mbrl_node.spec.system import System
 
 NO_RETURN = "the model predicts no finite return for any action sequence"
+LONGEST_HORIZON = 1000  # control periods; there are matrices of that size squared
+MOST_NUMBERS = 100_000_000  # in the samples of one iteration; a copy of these takes 400 MB
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,12 @@ class PlannerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    horizon: float = Field(1.2, gt=0, description="how far ahead it plans, s")
-    samples: int = Field(120, ge=1, description="action sequences an iteration")
+    horizon: float = Field(1.2, gt=0, allow_inf_nan=False, description="how far ahead it plans, s")
+    samples: int = Field(120, ge=1, le=1_000_000, description="action sequences an iteration")
     budget: float = Field(
         0.0,
         ge=0,
+        le=10_000,
         description="time a plan may take, ms: samples and iterations are chosen to fill it; 0: "
         "they are as configured",
     )
@@ -135,6 +138,9 @@ class Planner(ABC):
         space: the actions to choose from.
         dt: the control period, s.
 
+    Raises:
+        ValueError: it would plan farther, or more, than there can be memory for.
+
     Attributes:
         used: what the last plan looked at.
         remembers: names of the tensors, or None, that a plan leaves for the next.
@@ -153,6 +159,16 @@ class Planner(ABC):
 
     def __init__(self, config: PlannerConfig, space: ActionSpace, dt: float, seed: int = 0) -> None:
         self.space, self.horizon, self._seed = space, max(1, round(config.horizon / dt)), seed
+        if self.horizon > LONGEST_HORIZON:
+            raise ValueError(
+                f"horizon: {config.horizon:g} s is {self.horizon} control periods of {dt:g} s; at "
+                f"most {LONGEST_HORIZON} are possible"
+            )
+        if (numbers := config.samples * self.horizon * len(space.low)) > MOST_NUMBERS:
+            raise ValueError(
+                f"samples: {config.samples} sequences of {self.horizon} actions have {numbers:.3g} "
+                f"numbers; at most {MOST_NUMBERS:.0e} are possible"
+            )
         self.generator = torch.Generator(self.device)
         self.tops: list[Tensor] | None = None
         iterations: int | None = getattr(config, "iterations", None)
@@ -289,7 +305,8 @@ def held(blocks: Tensor, hold: int, horizon: int) -> Tensor:
     """Each of [N, blocks, m] for `hold` control periods, [N, H, m]."""
     if hold == 1:
         return blocks
-    return by_time(blocks).repeat_interleave(hold, dim=0)[:horizon].permute(2, 0, 1)
+    steps = by_time(blocks).repeat_interleave(min(hold, horizon), dim=0)
+    return steps[:horizon].permute(2, 0, 1)
 
 
 def filtered(matrix: Tensor, noise: Tensor) -> Tensor:

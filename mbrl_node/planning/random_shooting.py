@@ -11,7 +11,7 @@ from mbrl_node.planning.planner import ActionSpace, Planner, PlannerConfig, Retu
 class RandomShootingConfig(PlannerConfig):
     """Parameters of random shooting."""
 
-    samples: int = Field(150, ge=1, description="action sequences a plan")
+    samples: int = Field(150, ge=1, le=1_000_000, description="action sequences a plan")
     action_hold: int = Field(
         4, ge=1, description="control periods for which a drawn action is held"
     )

@@ -33,7 +33,7 @@ class RolloutConfig(BaseModel):
         "moment_matching: redrawn at each step from the particles' Gaussian; expectation: one "
         "particle, the members' mean",
     )
-    particles: int = Field(0, ge=0, description="a sequence; 0: one a member")
+    particles: int = Field(0, ge=0, le=1000, description="a sequence; 0: one a member")
     aleatoric: bool = Field(False, description="particles also draw the noise that was learned")
     tail: float = Field(
         1.0, ge=0, le=1, description="CVaR: mean of this worst part of the particles; 1: of all"
@@ -48,7 +48,10 @@ class RolloutConfig(BaseModel):
         False, description="add what a learned policy expects beyond the horizon, if there is one"
     )
     proposals: int = Field(
-        0, ge=0, description="action sequences of a learned policy that compete, if there is one"
+        0,
+        ge=0,
+        le=100_000,
+        description="action sequences of a learned policy that compete, if there is one",
     )
     precision: Precision = Field(
         "auto",

@@ -624,3 +624,81 @@ def test_the_table_holds_every_planner_with_its_own_config():
         ICEMConfig,
         MPPIConfig,
     ]
+
+
+# Settings that come from outside.
+
+
+@every_planner
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        (
+            {"horizon": 1e9},
+            "horizon: 1e+09 s is 10000000000 control periods of 0.1 s; at most 1000",
+        ),
+        ({"horizon": 90.0, "samples": 1_000_000}, "samples: 1000000 sequences of 900 actions have"),
+    ],
+)
+def test_settings_for_which_there_is_no_memory_are_refused_by_name(name, settings, problem):
+    kind = PLANNERS[name]
+    with pytest.raises(ValueError, match=problem.replace("+", r"\+")):
+        kind(kind.Config(**settings), box(), DT)
+
+
+@every_planner
+@pytest.mark.parametrize(
+    "settings",
+    [{"samples": 2**40}, {"horizon": math.inf}, {"horizon": math.nan}, {"budget": 1e12}],
+)
+def test_settings_out_of_range_are_refused(name, settings):
+    with pytest.raises(ValidationError):
+        PLANNERS[name].Config(**settings)
+
+
+@pytest.mark.parametrize("name", ["random_shooting", "cem"])
+def test_an_action_may_be_held_for_longer_than_the_horizon(name):
+    kind = PLANNERS[name]
+    planner = kind(kind.Config(horizon=H * DT, action_hold=2**40), box(), DT)
+    assert planner.plan(target(1.0), STATE).shape == (H, 1)
+
+
+# Changed settings.
+
+
+@those_with_a_mean
+def test_a_planner_resumes_what_another_knows(name):
+    kind = PLANNERS[name]
+    old, new = (kind(kind.Config(horizon=H * DT, samples=n), box(), DT) for n in (40, 50))
+    plan = old.plan(target(1.5), STATE)
+    new.resume(old)
+    seen = Objective(lambda a: torch.zeros(len(a)))
+    new.plan(seen, STATE)
+    noise = seen.seen[0] - plan
+    assert noise.mean().abs() < 0.5 * (plan.mean() - box().centre)  # around the plan it was given
+    new.resume(old)
+    old.shift(1)
+    assert torch.equal(new._mean, plan)  # what the old one does later is its own
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [("mppi", {"horizon": 2 * H * DT}), ("mppi", {"lifted": True}), ("cem", {})],
+)
+def test_a_planner_resumes_nothing_that_means_something_else_to_it(kind, settings):
+    old = MPPI(MPPIConfig(horizon=H * DT), box(), DT)
+    old.plan(target(1.5), STATE)
+    config = PLANNERS[kind].Config(**{"horizon": H * DT, **settings})
+    new, fresh = (PLANNERS[kind](config, box(), DT) for _ in range(2))
+    new.resume(old)
+    assert torch.equal(new.plan(target(1.0), STATE), fresh.plan(target(1.0), STATE))
+
+
+def test_a_graphed_planner_resumes_what_another_knows():
+    planners = [MPPI(MPPIConfig(horizon=H * DT, noise=n), box(), DT) for n in (0.5, 0.6)]
+    planners[0].plan(target(1.5), STATE)
+    old, new = (GraphedPlanner(planner, lambda function, generators: None) for planner in planners)
+    new.resume(old)
+    assert torch.equal(planners[1]._mean, planners[0]._mean)
+    new.resume(planners[0])  # not of its kind: nothing
+    assert torch.equal(planners[1]._mean, planners[0]._mean)
