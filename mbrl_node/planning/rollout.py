@@ -18,6 +18,9 @@ from mbrl_node.spec.task import Task
 from mbrl_node.spec.terms import RewardFunction
 
 
+MOST_STEPS = 200_000_000  # of all particles of all sequences; their states take some GB
+
+
 class PlanningError(RuntimeError):
     """No plan could be made from this state with this model."""
 
@@ -33,7 +36,7 @@ class RolloutConfig(BaseModel):
         "moment_matching: redrawn at each step from the particles' Gaussian; expectation: one "
         "particle, the members' mean",
     )
-    particles: int = Field(0, ge=0, le=1000, description="a sequence; 0: one a member")
+    particles: int = Field(0, ge=0, le=100_000, description="a sequence; 0: one a member")
     aleatoric: bool = Field(False, description="particles also draw the noise that was learned")
     tail: float = Field(
         1.0, ge=0, le=1, description="CVaR: mean of this worst part of the particles; 1: of all"
@@ -146,14 +149,27 @@ class Rollout:
         Args:
             state: the model state to start from, [x].
             actions: [N, H, m]; fastest where a transpose of memory [H, m, N].
+
+        Raises:
+            PlanningError: that is more than there can be memory for.
         """
         result = self._risk(self.particle_returns(state, actions))
         return result.nan_to_num(-math.inf, -math.inf, -math.inf)
 
     @torch.no_grad()
     def particle_returns(self, state: Tensor, actions: Tensor) -> Tensor:
-        """The return of each particle of each action sequence, [P, N]."""
+        """The return of each particle of each action sequence, [P, N].
+
+        Raises:
+            PlanningError: that is more than there can be memory for.
+        """
         draws = self._draw(actions.shape[1])
+        samples, horizon, _ = actions.shape
+        if samples * horizon * draws.particles > MOST_STEPS:
+            raise PlanningError(
+                f"{draws.particles} particles of {samples} sequences of {horizon} actions are more "
+                f"than {MOST_STEPS:.0e} steps"
+            )
         if self._adder is not None:
             native, tables = self._adder
             return native.returns(state, actions, draws, tables)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbrl_node.models import DynamicsModel, ModelConfig, WorldModel
-from mbrl_node.planning import Rollout, RolloutConfig
+from mbrl_node.planning import PlanningError, Rollout, RolloutConfig
 from mbrl_node.planning.propagation import draw
 from mbrl_node.spec import load_spec
 from mbrl_node.spec.system import BoxSystem
@@ -444,3 +444,9 @@ def test_the_return_of_a_sequence_does_not_depend_on_what_it_is_evaluated_with()
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
     pairs = list(itertools.pairwise(together.tolist()))
     assert any(a != b for a, b in pairs)
+
+
+def test_more_particles_than_memory_is_enough_for_are_refused():
+    rollout = Rollout(world(), TASK, RolloutConfig(particles=100_000))
+    with pytest.raises(PlanningError, match="100000 particles of 500 sequences of 30 actions"):
+        rollout.returns(torch.zeros(4), torch.zeros(500, 30, 1))
