@@ -17,7 +17,6 @@ from mbrl_node.planning.propagation import Draws, Propagation, draw
 from mbrl_node.spec.task import Task
 from mbrl_node.spec.terms import RewardFunction
 
-
 MOST_STEPS = 200_000_000  # of all particles of all sequences; their states take some GB
 
 
