@@ -509,9 +509,21 @@ def test_updates_longer_than_the_period_fail_after_so_many_in_a_row(monkeypatch)
         values.append(bench.tick())
     assert values == [1.0] * 5 + [2.0] * 2
     assert bench.manager.failure == (
-        "TimeoutError: an update took 70.0 ms, and 3 in a row were longer than the control period "
-        "of 40 ms"
+        "TimeoutError: an update took 70.0 ms, and 3 deadlines in a row were missed by updates "
+        "(control period 40 ms)"
     )
+
+
+def test_an_update_that_hangs_counts_for_every_deadline_that_it_misses(monkeypatch):
+    bench, clock = Bench(period=0.04, max_misses=5), [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    bench.tick()
+
+    def hang():
+        clock[0] += 1.0
+
+    bench.a.on_update = hang
+    assert bench.tick() == 2.0 and "25 deadlines in a row" in bench.manager.failure
 
 
 def test_slow_updates_of_the_one_before_do_not_count_after_a_switch(monkeypatch):
