@@ -37,7 +37,9 @@ LONGEST_RAMP = 2.0  # s for the command to become the safe one
 
 
 class ControllerNode(LifecycleNode):
-    """Runs the control loop in the main thread; callbacks come in another, plans in a third."""
+    """Runs the control loop in the main thread; callbacks come in others, plans in one more."""
+
+    urgent_callbacks = True  # what stops the robot waits for no other callback
 
     def __init__(self) -> None:
         prefer_process()

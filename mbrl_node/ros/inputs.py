@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
@@ -19,6 +20,9 @@ from mbrl_node.spec import RobotSpec
 class Inputs:
     """Subscriptions and services of an operator. A message that cannot be used is refused, counted
     and reported; what came before goes on to count.
+
+    What stops the robot is in a callback group of its own: it waits for no other callback, such as
+    one that activates somebody's controller.
 
     Args:
         deadman_topic: of a switch that has to be held (std_msgs/Bool); empty: there is none.
@@ -38,15 +42,21 @@ class Inputs:
         self._controllers = controllers
         self._reference: np.ndarray[Any, Any] | None = None
         self.refused: dict[str, int] = {}
-        node.create_service(Trigger, "~/estop", self._on_estop_service)
-        node.create_service(Trigger, "~/release_estop", self._on_release)
-        node.create_subscription(Bool, "~/estop", self._on_estop, 10)
+        urgent = MutuallyExclusiveCallbackGroup()
+        for name, answer in (
+            ("estop", self._on_estop_service),
+            ("release_estop", self._on_release),
+        ):
+            node.create_service(Trigger, f"~/{name}", answer, callback_group=urgent)
+        node.create_subscription(Bool, "~/estop", self._on_estop, 10, callback_group=urgent)
         node.create_subscription(Float64MultiArray, "~/reference", self._on_reference, 1)
         for kind in ("teleop", "external"):
             take = partial(self._on_command, kind)
             node.create_subscription(Float64MultiArray, f"~/{kind}", take, 1)
         if deadman is not None:
-            node.create_subscription(Bool, deadman_topic, self._on_deadman, 1)
+            node.create_subscription(
+                Bool, deadman_topic, self._on_deadman, 1, callback_group=urgent
+            )
 
     def equip(self, controller: Controller) -> None:
         """Gives a controller that came later what was said before."""

@@ -23,7 +23,11 @@ class ConfigurationError(Exception):
 
 
 class RunnableNode(Protocol):
-    """A node whose main thread does its work while callbacks come in another thread."""
+    """A node whose main thread does its work while callbacks come in another thread.
+
+    With an attribute `urgent_callbacks` that is true, they come in two, for callback groups that
+    must not wait for the others.
+    """
 
     def run(self, stop: threading.Event) -> None:
         """Works until `stop` is set, or the work is done."""
@@ -75,9 +79,14 @@ def main(module: str, node_class: str) -> int:
 
 
 def _run(node: Any, stop: threading.Event) -> None:
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.executors import (
+        ExternalShutdownException,
+        MultiThreadedExecutor,
+        SingleThreadedExecutor,
+    )
 
-    executor = SingleThreadedExecutor()
+    urgent = getattr(node, "urgent_callbacks", False)
+    executor = MultiThreadedExecutor(2) if urgent else SingleThreadedExecutor()
     executor.add_node(node)
     ending = threading.Event()
 
