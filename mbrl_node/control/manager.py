@@ -162,7 +162,7 @@ class ControllerManager:
                 raise SwitchError(f"'{name}' cannot be made: {_sentence(error)}") from error
             with self._lock:
                 old, self._controllers[name] = self._controllers[name], made
-                self._failures.pop(name, None)
+                self._forget(name, old)
         if old is not None:
             _close(old)
         self.on_change()
@@ -178,7 +178,7 @@ class ControllerManager:
             with self._lock:
                 old = self._controllers.pop(name)
                 self._kinds.pop(name, None)
-                self._failures.pop(name, None)
+                self._forget(name, old)
         if old is not None:
             _close(old)
         self.on_change()
@@ -189,10 +189,15 @@ class ControllerManager:
         controller = self._controllers[name]
         if controller is None:
             return
-        if controller in (self.active, self.acting):
+        if controller is self.active:
             raise SwitchError(f"'{name}' is active")
         if controller in (self._standby, self.resting) or name in self.fallback.chain:
             raise SwitchError(f"'{name}' stands by for the others")
+
+    def _forget(self, name: str, controller: Controller | None) -> None:
+        self._failures.pop(name, None)
+        if controller is self.acting:  # until the next tick, after a switch a moment ago
+            self._put_in_command(self.resting)
 
     def switch(
         self,
