@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
 from array import array
@@ -316,6 +317,8 @@ class ControlSystem:
                 controller.set_model(*self._rollout)
 
     def _load(self, name: str) -> None:
+        if not re.fullmatch(r"[A-Za-z_][\w-]*", name):
+            raise SwitchError(f"'{name}' is no name for a controller: letters, digits, _ and -")
         default = kind_of(name, self._factory.kinds) or ""
         kind = declare(self._node, f"{name}.type", default, "the controller's kind", live=True)
         if kind not in self._factory.kinds:

@@ -165,7 +165,7 @@ class LiveParameters:
         changed: dict[str, dict[str, Any]] = {}
         for parameter in parameters:
             prefix, _, field = parameter.name.rpartition(".")
-            if prefix in self._configs:
+            if prefix in self._configs and field in self._configs[prefix].kind.model_fields:
                 changed.setdefault(prefix, {})[field] = parameter.value
         for prefix, values in changed.items():
             for field in self._configs[prefix].kind.model_fields:
