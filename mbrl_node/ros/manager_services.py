@@ -76,7 +76,12 @@ class ManagerServices:
                 self._changer("unloaded", self._manager.unload),
             ),
         ):
-            node.create_service(getattr(services, kind), f"{prefix}/{name}", handler)
+            node.create_service(
+                getattr(services, kind),
+                f"{prefix}/{name}",
+                handler,
+                callback_group=self._node.default_callback_group,  # one request at a time
+            )
         if hasattr(messages, "ControllerManagerActivity"):
             publisher = node.create_publisher(
                 messages.ControllerManagerActivity, f"{prefix}/activity", LATEST
@@ -157,7 +162,7 @@ def _set(into: Any, **values: object) -> None:
 
 class _OtherTypes:
     """A node in a DDS participant of its own: one participant cannot offer a service under two
-    types. The executor of the first node serves it, too, so that requests come one at a time."""
+    types. The executor of the first node serves it, too."""
 
     def __init__(self, node: Node) -> None:
         self._context = rclpy.Context()
