@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from mbrl_node.learning.delay import NEWEST
 from mbrl_node.learning.diagnostics import Calibration, Diagnosis, Judgement
 
 Level = Literal["good", "fair", "poor", "unknown"]
@@ -369,6 +370,42 @@ def _state_map(d: Diagnosis) -> Finding:
     )
 
 
+def _delay(d: Diagnosis) -> Finding:
+    found = d.delay
+    level: Level = "unknown"
+    if found is None:
+        verdict = (
+            "The actions do not tell when they take effect: they are few, hardly change, or follow "
+            "from the state."
+        )
+    else:
+        level = "good" if found.lag == 0 else "poor"
+        assumed = 1e3 * found.assumed * found.period
+        verdict = (
+            f"Commands take effect {number(1e3 * found.seconds)} ms after they are sent; "
+            f"{number(assumed)} ms are assumed, which is the nearest whole period."
+        )
+        if found.correction:
+            verdict = (
+                f"{found.correction[0].upper()}{found.correction[1:]}. Linear predictions of one "
+                f"step are {number(found.ratio)} times better with it."
+            )
+    return Finding(
+        "delay",
+        "Delay of commands",
+        level,
+        verdict,
+        "changes of the state, regressed on the state and on the commands of each period before; "
+        f"at most the newest {NEWEST} transitions",
+        "The delay that the robot's file has. With another, transitions name actions that were not "
+        "in effect, and plans begin in a state that is not the one they will act in.",
+        "Set action.delay in the robot's file and begin a new run: the old one paired states with "
+        "the wrong actions. Where there is no file, model.history must reach back as far. What is "
+        "left of a period cannot be made up for, but by a higher rate.",
+        (),
+    )
+
+
 CHECKS: tuple[Callable[[Diagnosis], Finding], ...] = (
     _one_step,
     _trend,
@@ -379,4 +416,5 @@ CHECKS: tuple[Callable[[Diagnosis], Finding], ...] = (
     _mismatch,
     _returns,
     _state_map,
+    _delay,
 )

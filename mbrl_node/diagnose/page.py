@@ -42,7 +42,7 @@ code { background: #f2f2f2; border-radius: .2rem; padding: 0 .2rem; font-size: .
 """
 
 # Keys of the configuration, which stand out in the text.
-GROUPS = ("model", "trainer", "learner", "rollout", "mppi", "learning")
+GROUPS = ("model", "trainer", "learner", "rollout", "mppi", "learning", "action")
 
 
 def page(d: Diagnosis, found: Sequence[Finding], images: Mapping[str, bytes], now: datetime) -> str:

@@ -22,6 +22,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from mbrl_node.data import ReplayBuffer, Transition, TransitionStore
+from mbrl_node.learning.delay import delay_of
 from mbrl_node.learning.imagination import PolicyTrainer
 from mbrl_node.learning.inverse import InverseTrainer
 from mbrl_node.learning.trainer import Trainer, TrainerConfig, copied
@@ -35,12 +36,14 @@ from mbrl_node.models import (
 )
 from mbrl_node.models.checkpoint import checkpoint_path, checkpoints
 from mbrl_node.models.policy import Policy, PolicyConfig
+from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.system import System
 from mbrl_node.spec.task import Task
 
 log = logging.getLogger(__name__)
 
 KEPT_CHECKPOINTS = 10
+DELAY_FIRST, DELAY_EVERY = 100, 1000  # transitions at which the delay of commands is measured
 
 
 class LearnerConfig(BaseModel):
@@ -110,7 +113,7 @@ class Learner:
         self.lost = 0
         self.refused = 0  # updates that made the model worse
         self._remember(self.store)
-        self._trained_on = 0
+        self._trained_on, self._measure_delay_at = 0, DELAY_FIRST
         torch.manual_seed(seed)
         self.latest: Update | None = None
         if newest := newest_checkpoint(self._models, system):
@@ -229,7 +232,17 @@ class Learner:
         for old in checkpoints(self._models)[:-KEPT_CHECKPOINTS]:
             if old not in milestones:
                 old.unlink(missing_ok=True)
+        self._check_delay(size)
         return self.latest
+
+    def _check_delay(self, size: int) -> None:
+        """Says when the robot's file is wrong about its commands, now and then."""
+        if size < self._measure_delay_at or not isinstance(self._system, RobotSpec):
+            return
+        self._measure_delay_at = size + DELAY_EVERY
+        found = delay_of(self.buffer, self._system)
+        if found is not None and found.correction:
+            log.warning("%s: %s", self._system.name, found.correction)
 
     def _recent_error(self, world: WorldModel) -> float:
         """How well a model predicts the newest transitions, see `DynamicsModel.error`."""

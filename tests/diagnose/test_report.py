@@ -38,6 +38,7 @@ CHECKS = [
     "mismatch",
     "returns",
     "state_map",
+    "delay",
 ]
 
 

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
+from mbrl_node.learning.delay import DelayEstimate, delay_of
 from mbrl_node.learning.diagnostics.one_step import (
     Calibration,
     OneStep,
@@ -30,6 +31,7 @@ HORIZON = 1.5  # s ahead that rollouts are judged
 
 __all__ = [
     "Calibration",
+    "DelayEstimate",
     "Diagnosis",
     "DiagnosisError",
     "Facts",
@@ -95,6 +97,7 @@ class Diagnosis:
     trend: Trend
     mismatch: Mismatch
     state_map: StateMap | None  # of the newest version, on all data
+    delay: DelayEstimate | None  # None: the actions do not tell it
 
     @property
     def judged(self) -> Judgement:
@@ -117,6 +120,7 @@ def diagnose(run_dir: Path, system: System, task: Task) -> Diagnosis:
         trend(run),
         mismatch(run),
         state_map(run, predict(run, newest, range(len(run)))),
+        delay_of(run.buffer, system),
     )
 
 
