@@ -27,6 +27,7 @@ from mbrl_node.planning import (
     RolloutConfig,
     graphed,
 )
+from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.plugins import find
 from mbrl_node.spec.system import System
 from mbrl_node.spec.task import Task
@@ -73,8 +74,9 @@ class Agent:
     """Acts, remembers and learns, one control period after the other.
 
     Until there is a model, actions are random. Then each action is the first of a plan made from
-    the measured state. After every `learner.period` of robot time the model is trained. All that
-    it learned is in `run_dir`, and an agent made on the same folder goes on from there.
+    the measured state, or, where a robot's commands take effect late, from the one predicted for
+    then. After every `learner.period` of robot time the model is trained. All that it learned is in
+    `run_dir`, and an agent made on the same folder goes on from there.
 
     Args:
         learn: False only acts, with the newest model of the folder.
@@ -113,6 +115,8 @@ class Agent:
         self.steps = len(self.learner.store)  # in this run, those of earlier sessions too
         self.episode = 0
         self.plan_time = 0.0  # s that the last plan took
+        delay = system.action.delay if isinstance(system, RobotSpec) else 0.0
+        self._delay = round(delay / system.dt)  # periods from an action to its effect
         self._take_model()
         self.begin_episode()
 
@@ -124,6 +128,7 @@ class Agent:
         self._states: list[Array] = []  # that the model looks back at, oldest first
         self._actions: list[Array] = []
         self._last_action = self.system.action_safe
+        self._in_flight = [self._last_action] * self._delay  # without effect yet, oldest first
 
     def act(self, state: Array) -> Array:
         """The action for a state [n], [m].
@@ -141,6 +146,9 @@ class Agent:
         )
         last = torch.as_tensor(self._last_action, dtype=torch.float32, device=states.device)
         start = self._rollout.model_state(states, actions)
+        for sent in self._in_flight:
+            in_effect = torch.as_tensor(sent, dtype=torch.float32, device=start.device)
+            start = self._rollout.step(start, in_effect)
         proposals = self._rollout.proposals(start, self._planner.horizon)
         plan = self._planner.plan(self._rollout, start, last, proposals)
         self._planner.shift(1)
@@ -159,7 +167,7 @@ class Agent:
     ) -> Update | None:
         """Takes in what came of an action; the new version where the model was trained."""
         period = round(self.system.dt * 1e9)
-        self._remember(state, action)
+        in_effect = self._remember(state, action)
         if not self._learn:
             return None
         transition = Transition(
@@ -170,7 +178,7 @@ class Agent:
             self._sequence * period,
             (self._sequence + 1) * period,
             np.asarray(state, np.float64),
-            np.asarray(action, np.float64),
+            in_effect,
             np.asarray(action, np.float64),
             np.asarray(next_state, np.float64),
             float(reward),
@@ -190,12 +198,15 @@ class Agent:
         self._take_model()
         return update
 
-    def _remember(self, state: Array, action: Array) -> None:
-        self._last_action = np.asarray(action, np.float64)
+    def _remember(self, state: Array, action: Array) -> Array:
+        """The action that was in effect."""
+        self._last_action = np.array(action, np.float64)
+        in_effect, *self._in_flight = *self._in_flight, self._last_action
         keep = self.config.model.history - 1
         if keep:
             self._states = [*self._states, state][-keep:]
-            self._actions = [*self._actions, action][-keep:]
+            self._actions = [*self._actions, in_effect][-keep:]
+        return in_effect
 
     def _take_model(self) -> None:
         if self.learner.latest is not None:
