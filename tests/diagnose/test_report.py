@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -199,3 +200,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, plain_run_dir):
     (copy / "diagnose").write_text("in the way")
     with pytest.raises(DiagnosisError, match=r"copy/diagnose: cannot be written"):
         diagnose(copy, SPEC, TASK)
+
+
+def test_a_delay_that_the_robots_file_does_not_tell_is_said_with_what_to_set(run_dir):
+    diagnosis = diagnostics.diagnose(run_dir, SPEC, TASK)
+    assert verdicts(diagnosis)[-1].level == "good" and diagnosis.delay.lag == 0
+    late = replace(diagnosis.delay, lag=2, ratio=8.0)
+    found = verdicts(replace(diagnosis, delay=late))[-1]
+    assert found.level == "poor" and found.verdict == (
+        "Commands take effect 2 periods (80 ms) after they are sent; the file says 0: set "
+        "action.delay: 0.08. Linear predictions of one step are 8 times better with it."
+    )
+    assert verdicts(replace(diagnosis, delay=None))[-1].level == "unknown"
