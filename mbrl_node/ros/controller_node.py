@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from mbrl_node.control import Pacer, SteadyClock
@@ -180,7 +181,8 @@ class ControllerNode(LifecycleNode):
 
     def _shut_down(self) -> None:
         self._deactivate()
-        self._ending.set()
+        # In the same callback group as the request, so that it is answered before the end.
+        self.create_timer(0.01, self._ending.set, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     # Control: the main thread.
 
@@ -247,6 +249,7 @@ class ControllerNode(LifecycleNode):
                 system.tick(slot, pacer.deadline)
             elif isinstance(clock, SimulatedClock) and clock.stands:
                 system.stop_robot("the clock stands still")
+                system.say_why_safe()
             if self._over(system, stop):
                 return
 

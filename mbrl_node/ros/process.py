@@ -79,6 +79,7 @@ def main(module: str, node_class: str) -> int:
 
 
 def _run(node: Any, stop: threading.Event) -> None:
+    from rclpy.exceptions import InvalidHandle
     from rclpy.executors import (
         ExternalShutdownException,
         MultiThreadedExecutor,
@@ -96,16 +97,19 @@ def _run(node: Any, stop: threading.Event) -> None:
                 executor.spin()
             except ExternalShutdownException:
                 return
+            except InvalidHandle:
+                continue  # something has just been destroyed, as by the node's cleanup
             except Exception as error:  # a bad callback must not make the node deaf
-                node.get_logger().error(f"a callback failed: {type(error).__name__}: {error}")
+                if not ending.is_set():
+                    node.get_logger().error(f"a callback failed: {type(error).__name__}: {error}")
 
     thread = threading.Thread(target=spin, name="callbacks", daemon=True)
     thread.start()
     try:
         node.run(stop)
     finally:
-        node.close()
         ending.set()
         executor.shutdown()
         thread.join(1.0)
+        node.close()
         node.destroy_node()
