@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -16,8 +17,11 @@ from mbrl_node.control.candidates import Candidates, take_candidates
 from mbrl_node.control.controller import Array, Controller, Observation
 from mbrl_node.planning import Effort, Planner, PlanningError, Rollout
 
+log = logging.getLogger(__name__)
+
 DELAYS = 20  # how many of the newest plans tell how long planning takes
 SHOWN = 10  # of the sampled sequences, beside the plan
+LAST_WAIT = 2.0  # s that `close` waits for the plan under way
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,8 @@ class _Request:
     observation: Observation
     action: Array  # sent at that observation, [m]
     past: list[tuple[Array, Array]]  # states and actions before, oldest first
-    coming: list[Array]  # that will be sent before the plan holds, oldest first
-    at: int  # robot time at which the plan is to hold, ns
+    plans: list[TimedPlan]  # what will be sent until the plan holds
+    lead: int  # ticks until then
     epoch: int
 
 
@@ -59,8 +63,8 @@ class PlanningController(Controller):
     When the action of tick k is sent, a plan is asked for that holds from tick k + lead on, where
     `lead` is how many ticks planning has taken lately. It starts from the state predicted for that
     time, with the commands that will be in effect until then: those in flight, the one just sent,
-    and those that the plan in use has for the ticks between. So neither planning nor the way to the
-    actuator makes the plan late. If a plan does come late, the next action of the one before is
+    and those that the plans before have for the ticks between. So neither planning nor the way to
+    the actuator makes the plan late. If a plan does come late, the next action of the one before is
     sent.
 
     Args:
@@ -90,8 +94,6 @@ class PlanningController(Controller):
         self._model: tuple[Rollout, int] | None = None
         self._failure: Exception | None = None
         self._epoch = 0  # plans begun before the last `activate` are thrown away
-        self._planned_for = 0
-        self._planned_epoch = -1
         self.late_plans = 0
         self._wake = threading.Condition()
         # Of the control thread alone:
@@ -99,6 +101,10 @@ class PlanningController(Controller):
         self._waited = 0  # ticks without any plan
         self._delays: deque[int] = deque(maxlen=DELAYS)  # ticks from asking to having, each plan
         self._past: list[tuple[Array, Array]] = []  # states and actions the model looks back at
+        # Of the planning thread alone, of its last plan:
+        self._planned_with, self._planned_for, self._planned_epoch = planner, 0, -1
+        self._newest: TimedPlan | None = None  # of this epoch
+        self._not_shown = ""  # why a plan was not
         # Handed over between the threads:
         self._arrived: list[TimedPlan] = []
         self._request: _Request | None = None
@@ -115,7 +121,6 @@ class PlanningController(Controller):
     def set_planner(self, planner: Planner) -> None:
         """The next plan is made by this one, going on from where the old one was if it plans as
         far. May be called from any thread."""
-        planner.resume(self._planner)
         self._planner = planner
 
     @property
@@ -142,7 +147,7 @@ class PlanningController(Controller):
             self._closed = True
             self._wake.notify()
         if self._thread:
-            self._thread.join()
+            self._thread.join(LAST_WAIT)  # a planner that hangs must not keep the process
 
     def update(self, observation: Observation, last_action: Array) -> Array:
         """The action that the newest plan has for this time.
@@ -151,13 +156,13 @@ class PlanningController(Controller):
             PlanningError: planning failed, or has been late for too long.
         """
         self._take_arrived(observation.time)
-        plan = self._plan_at(observation.time)
-        if plan is None:  # the first plan is being made
+        plan = self._plan_at(observation.time, self._plans)
+        if plan is None:  # the first plan is being made, or is for later
             self._waited += 1
             if self._waited > self.max_late + self.lead:
                 raise PlanningError(f"no plan came within {self._waited - 1} ticks")
             return last_action
-        late = round((observation.time - plan.time) / self._period)
+        late = self._ticks(plan.time, observation.time)
         self.late_plans += late > 0
         if late >= min(self.max_late, len(plan.actions)):
             raise PlanningError(
@@ -165,52 +170,42 @@ class PlanningController(Controller):
                 f"(control period {1e-6 * self._period:g} ms)"
             )
         self.model_version = plan.model_version
-        action: Array = plan.actions[max(0, late)]
+        action: Array = plan.actions[late]
         return action
+
+    def _ticks(self, since: int, until: int) -> int:
+        """Ticks are where they should be to half a period."""
+        return round((until - since) / self._period)
 
     def _take_arrived(self, now: int) -> None:
         with self._wake:
             arrived, self._arrived = self._arrived, []
             failure = self._failure
         for plan in arrived:
-            self._delays.append(round((now - plan.asked) / self._period))
-            self._plans = [p for p in self._plans if p.time < plan.time] + [plan]
+            self._delays.append(self._ticks(plan.asked, now))
+            self._plans = _joined(self._plans, plan)
         if failure is not None:
             raise failure
-        while len(self._plans) > 1 and self._plans[1].time <= now:
+        while len(self._plans) > 1 and self._ticks(self._plans[1].time, now) >= 0:
             del self._plans[0]
 
-    def _plan_at(self, time: int) -> TimedPlan | None:
-        """The newest plan that holds at this time; before all of them the first."""
-        holding = [p for p in self._plans if p.time <= time]
-        return holding[-1] if holding else next(iter(self._plans), None)
+    def _plan_at(self, time: int, plans: list[TimedPlan]) -> TimedPlan | None:
+        """The newest that holds at this time."""
+        return next((p for p in reversed(plans) if self._ticks(p.time, time) >= 0), None)
 
     def commanded(self, observation: Observation, action: Array) -> None:
         if self._model is None:
             return
-        lead = self.lead
-        coming = [self._scheduled(observation.time + i * self._period) for i in range(1, lead)]
-        at = observation.time + lead * self._period
-        request = _Request(
-            observation, action, self._past, [action if a is None else a for a in coming], at, 0
-        )
+        plans = list(self._plans)
         with self._wake:
-            self._request = request = replace(request, epoch=self._epoch)
+            request = _Request(observation, action, self._past, plans, self.lead, self._epoch)
+            self._request = request
             self._wake.notify()
         look_back = self._model[0].history - 1
         past = [*self._past, (observation.state, (*observation.in_flight, action)[0])]
         self._past = past[len(past) - look_back :] if look_back else []
         if self._thread is None:
             self._serve(request)
-
-    def _scheduled(self, time: int) -> Array | None:
-        """What the plans have for this time."""
-        plan = self._plan_at(time)
-        if plan is None:
-            return None
-        index = max(0, round((time - plan.time) / self._period))
-        action: Array = plan.actions[min(index, len(plan.actions) - 1)]
-        return action
 
     # Planning: the planning thread.
 
@@ -232,13 +227,19 @@ class PlanningController(Controller):
         except Exception as error:  # a failing planner must not end the thread; update() raises it
             failure = error
         with self._wake:
-            if request.epoch != self._epoch:
+            if request.epoch != self._epoch or self._closed:
                 return
             self._failure = failure
             if made is not None:
                 self._arrived.append(made.plan)
         if made is not None:
-            self._show(made)
+            try:
+                self._show(made)
+            except Exception as error:  # who only looks must not end the thread, either
+                problem = f"'{self.name}': a plan is not shown: {type(error).__name__}: {error}"
+                if problem != self._not_shown:
+                    log.warning(problem)
+                self._not_shown = problem
 
     @torch.no_grad()
     def _make_plan(self, request: _Request) -> _Made:
@@ -246,13 +247,16 @@ class PlanningController(Controller):
         if self._model is None:
             raise PlanningError(f"{self.name} {self.not_ready}")
         (rollout, version), planner = self._model, self._planner
+        at = request.observation.time + request.lead * self._period
         if request.epoch != self._planned_epoch:
             planner.reset()
-            self._planned_epoch = request.epoch
+            self._newest = None
         else:
-            planner.shift(round((request.at - self._planned_for) / self._period))
-        self._planned_for = request.at
-        ahead = [*request.observation.in_flight, request.action, *request.coming]
+            if planner is not self._planned_with:
+                planner.resume(self._planned_with)
+            planner.shift(self._ticks(self._planned_for, at))
+        self._planned_with, self._planned_for, self._planned_epoch = planner, at, request.epoch
+        ahead = [*request.observation.in_flight, request.action, *self._coming(request)]
         states = _tensor([*(s for s, _ in request.past), request.observation.state], rollout)
         past_actions = [a for _, a in request.past]
         actions = _tensor([*past_actions, *ahead], rollout)
@@ -264,10 +268,25 @@ class PlanningController(Controller):
         plan = planner.plan(rollout, start, actions[-1], proposals)
         values = plan.cpu().numpy().astype(np.float64)
         took = time.perf_counter() - begin
-        timed = TimedPlan(
-            request.at, request.observation.time, values, version, took, effort=planner.used
+        self._newest = TimedPlan(
+            at, request.observation.time, values, version, took, effort=planner.used
         )
-        return _Made(timed, rollout, planner, start)
+        return _Made(self._newest, rollout, planner, start)
+
+    def _coming(self, request: _Request) -> list[Array]:
+        """What will be sent between the tick of the request and the plan's first, oldest first."""
+        # The plan before this one may not have been there at that tick.
+        plans = request.plans if self._newest is None else _joined(request.plans, self._newest)
+        actions = []
+        for i in range(1, request.lead):
+            time = request.observation.time + i * self._period
+            plan = self._plan_at(time, plans)
+            if plan is None:
+                actions.append(request.action)
+            else:
+                index = min(self._ticks(plan.time, time), len(plan.actions) - 1)
+                actions.append(plan.actions[index])
+        return actions
 
     def _show(self, made: _Made) -> None:
         plan = made.plan
@@ -280,6 +299,10 @@ class PlanningController(Controller):
                 candidates=take_candidates(made.planner, made.rollout, made.start),
             )
         self._on_plan(plan)
+
+
+def _joined(plans: list[TimedPlan], newer: TimedPlan) -> list[TimedPlan]:
+    return [p for p in plans if p.time < newer.time] + [newer]
 
 
 def _tensor(rows: Array | Sequence[Array], rollout: Rollout) -> torch.Tensor:
