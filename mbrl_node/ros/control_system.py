@@ -255,6 +255,10 @@ class ControlSystem:
             self._node.get_logger().info(event)
         if not self._settings.sync:
             self._see_to_reset(tick.reset)
+        self.say_why_safe()
+
+    def say_why_safe(self) -> None:
+        """Logs why the robot has its safe command, where that has changed."""
         if self.loop.safe_reason != self._safe_reason:
             self._safe_reason = self.loop.safe_reason
             if self._safe_reason:
