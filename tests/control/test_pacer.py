@@ -38,6 +38,34 @@ def test_a_late_tick_skips_slots_keeps_the_phase_and_never_bursts():
     assert [pacer.wait(), pacer.wait()] == [1_000_400, 1_000_500] and pacer.missed == 2
 
 
+def test_slots_that_are_always_reached_too_late_are_every_other_one():
+    clock = ManualClock()
+    pacer, slots = Pacer(100, clock), []
+    for _ in range(4):
+        slots.append(pacer.wait())
+        clock.time += 130  # what a tick takes
+    assert slots == [1_000_100, 1_000_300, 1_000_500, 1_000_700] and pacer.missed == 3
+
+
+def test_a_tick_that_ends_in_its_slot_costs_nothing():
+    clock = ManualClock()
+    clock.slip = 30
+    pacer, slots = Pacer(100, clock), []
+    for _ in range(3):
+        slots.append(pacer.wait())
+        assert pacer.deadline == slots[-1] and clock.now() == slots[-1] + 30
+        clock.time += 69
+    assert slots == [1_000_100, 1_000_200, 1_000_300] and pacer.missed == 0
+
+
+def test_a_clock_that_jumps_ahead_is_followed_and_the_slots_between_are_missed():
+    clock = ManualClock()
+    pacer = Pacer(100, clock)
+    pacer.wait()
+    clock.time += 100_000
+    assert pacer.wait() == 1_100_200 and pacer.missed == 1000
+
+
 def test_a_clock_that_is_set_back_is_followed():
     clock = ManualClock()
     pacer = Pacer(100, clock)
