@@ -153,6 +153,7 @@ class ControlSystem:
         self._not_before = 0  # robot time of the last reset, ns
         self._patience = math.inf  # time.monotonic until which a learner is waited for
         self._ticks, self.misses, self._sent_at = 0, 0, 0
+        self._ticking = False
         self._safe_reason = ""
         node.create_timer(
             1.0, self._contained(self._report), clock=Clock(clock_type=ClockType.STEADY_TIME)
@@ -194,6 +195,15 @@ class ControlSystem:
         if not self._settings.simulated:
             return time.time_ns()
         return int(self._node.get_clock().now().nanoseconds)
+
+    def begin(self) -> None:
+        """The robot has its safe command, and is commanded from the next tick on."""
+        self.loop.restart()
+        self._times = TickTimes()
+
+    def end(self) -> None:
+        """There will be no ticks, so that nothing is reported, until `begin` is called again."""
+        self._ticking = False
 
     def missing(self) -> str:
         """What has to be there before the first command and is not; empty: all is there."""
@@ -249,6 +259,7 @@ class ControlSystem:
 
     def _after(self, tick: Tick) -> None:
         self._ticks += 1
+        self._ticking = True
         if tick.transition is not None:
             self._transitions.publish(transition_to_msg(tick.transition, self._spec))
         for event in tick.events:
@@ -441,7 +452,7 @@ class ControlSystem:
 
     def _report(self) -> None:
         """Once a second: status message, diagnostics and a line for people."""
-        if self._ticks == 0:
+        if not self._ticking:
             return
         second, msg = self._times.take(), self._make_status()
         second.fill(msg)

@@ -209,7 +209,7 @@ class ControllerNode(LifecycleNode):
     def _control_until(self, stop: threading.Event) -> None:
         assert self._system is not None
         system = self._system
-        system.loop.restart()
+        system.begin()
         try:
             if self._settings.sync:
                 self._control_in_lock_step(system, stop)
@@ -220,6 +220,7 @@ class ControllerNode(LifecycleNode):
             raise
         finally:
             self._leave_safe(system)
+            system.end()
             self._resting.set()
 
     def _goes_on(self, stop: threading.Event) -> bool:

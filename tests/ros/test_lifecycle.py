@@ -92,7 +92,9 @@ def test_deactivated_it_brings_the_robot_to_the_safe_command_and_falls_silent(dr
     down = driven.commands[-9:]
     assert down[0] == 4.0 and steps(down) == pytest.approx([MAX_STEP] * 8)
     driven.wait_for_line("stopped; the robot has its safe command")
-    assert driven.commands_during(A_WHILE) == []
+    begin = len(driven.output)
+    assert driven.commands_during(2 * A_WHILE) == []
+    assert driven.output[begin:] == []  # nor does it report what it does not do
 
 
 def test_activated_again_it_carries_no_old_command(driven):
