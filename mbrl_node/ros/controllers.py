@@ -125,9 +125,20 @@ class ControllerFactory:
         if kind in ("teleop", "external"):
             return self._settable(name, Relay, partial(Relay, required=kind == "external"))
         if kind in plugins(CONTROLLER_GROUP):
-            make: Callable[..., Controller] = find(CONTROLLER_GROUP, kind, {}, Controller)
-            return make(name, self._spec)
+            return self._plugged(name, find(CONTROLLER_GROUP, kind, {}, Controller))
         return self._planning(name, kind)
+
+    def _plugged(self, name: str, kind: Any) -> Controller:
+        controller: Any
+        if kind.Config.model_fields:
+            config = self._live.declare(
+                name, kind.Config, lambda changed: partial(controller.set_config, changed)
+            )
+            controller = kind(name, self._spec, config)
+        else:
+            controller = kind(name, self._spec)
+        made: Controller = controller
+        return made
 
     def _settable(self, name: str, kind: type[Settable], make: Callable[..., Settable]) -> Settable:
         def prepare(changed: Any) -> Callable[[], None]:
