@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("rclpy")
+
 from lifecycle_msgs.srv import GetAvailableTransitions
 
 from .driven import MAX_STEP, NODE, Driven, ros2, write_model, write_robot

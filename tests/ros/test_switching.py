@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("rclpy")
+
 from lifecycle_msgs.msg import State
 from mbrl_msgs.msg import ControllerManagerActivity, ControllerStatus
 from mbrl_msgs.srv import (
