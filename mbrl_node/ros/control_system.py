@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import threading
@@ -57,6 +58,8 @@ from mbrl_node.ros.timing import TickTimes
 from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.task import Task
 
+log = logging.getLogger(__name__)
+
 KINDS = ("timer", "client", "service", "subscription", "publisher")
 ARRIVAL = 0.005  # s that a tick waits for the measurement of its own instant
 
@@ -84,9 +87,15 @@ class ControlSystem:
     """
 
     def __init__(
-        self, node: Node, spec: RobotSpec, settings: Settings, live: LiveParameters
+        self,
+        node: Node,
+        spec: RobotSpec,
+        settings: Settings,
+        live: LiveParameters,
+        stops: Stops,
     ) -> None:
         self._node, self._spec, self._settings, self._live = node, spec, settings, live
+        self._stops = stops
         self._undo = ExitStack()
         self._undo.callback(live.forget)
         self._undo.callback(_destroy_since, node, _entities(node))
@@ -121,7 +130,6 @@ class ControlSystem:
         self._manager = self._make_manager(fallback)
         self._undo.callback(self._manager.close)
         live.watch("controller", self._set_controller)
-        self._stops = Stops()
         deadman = Deadman(settings.deadman_timeout) if settings.deadman_topic else None
         self._deadman = deadman
         self.loop = ControlLoop(spec, self._manager, time.time_ns(), self._stops, settings.dry_run)
@@ -148,7 +156,7 @@ class ControlSystem:
         self._manager.on_change = self._services.publish_activity
         reset = spec.episode.reset_service
         self._reset = node.create_client(Trigger, reset) if reset else None
-        self._reset_pending = threading.Event()
+        self._reset_pending, self._reset_missing = threading.Event(), False
         self._reset_again_at = math.inf  # time.monotonic at which an answer is no longer expected
         self._not_before = 0  # robot time of the last reset, ns
         self._patience = math.inf  # time.monotonic until which a learner is waited for
@@ -263,7 +271,7 @@ class ControlSystem:
         if tick.transition is not None:
             self._transitions.publish(transition_to_msg(tick.transition, self._spec))
         for event in tick.events:
-            self._node.get_logger().info(event)
+            log.info(event)
         if not self._settings.sync:
             self._see_to_reset(tick.reset)
         self.say_why_safe()
@@ -273,7 +281,7 @@ class ControlSystem:
         if self.loop.safe_reason != self._safe_reason:
             self._safe_reason = self.loop.safe_reason
             if self._safe_reason:
-                self._node.get_logger().warning(f"safe command: {self._safe_reason}")
+                log.warning("safe command: %s", self._safe_reason)
 
     def stop_robot(self, reason: str) -> bool:
         """The next command of a ramp to the safe one; tells whether it has arrived."""
@@ -296,10 +304,11 @@ class ControlSystem:
         if not (self._reset_pending.is_set() or unanswered):
             return
         if self._reset is None or not self._reset.service_is_ready():
-            self._node.get_logger().warning(
-                f"waiting for service {self._spec.episode.reset_service}", throttle_duration_sec=5.0
-            )
+            if not self._reset_missing:
+                log.warning("waiting for service %s", self._spec.episode.reset_service)
+            self._reset_missing = True
             return
+        self._reset_missing = False
         self._reset_pending.clear()
         self._reset_again_at = time.monotonic() + 5.0
         self._reset.call_async(Trigger.Request()).add_done_callback(self._contained(self._on_reset))

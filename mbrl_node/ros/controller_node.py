@@ -19,7 +19,7 @@ import torch
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from mbrl_node.control import Pacer, SteadyClock
+from mbrl_node.control import Pacer, SteadyClock, Stops
 from mbrl_node.data import StoreError
 from mbrl_node.learning import LearnerConfig
 from mbrl_node.ros.clock import SimulatedClock
@@ -27,7 +27,8 @@ from mbrl_node.ros.control_system import ControlSystem, Settings
 from mbrl_node.ros.controllers import known_kinds
 from mbrl_node.ros.device import torch_device
 from mbrl_node.ros.lockstep import StepError, SteppedLearner, SteppedRobot
-from mbrl_node.ros.parameters import LiveParameters, declare, declare_robot, forward_logs
+from mbrl_node.ros.logs import forward_logs
+from mbrl_node.ros.parameters import LiveParameters, declare, declare_robot
 from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.realtime import make_real_time, prefer_process, settle_memory
 from mbrl_node.ros.taken import NoExecutor
@@ -46,7 +47,7 @@ class ControllerNode(LifecycleNode):
         prefer_process()
         self._clock_subscription: Any = None
         super().__init__("mbrl_controller")
-        forward_logs(self)
+        self._end_logs = forward_logs(self)
         torch.set_num_threads(1)
         self._spec = declare_robot(self)
         self._live = LiveParameters(self)
@@ -65,6 +66,7 @@ class ControllerNode(LifecycleNode):
         service = self._service_change_state
         service.callback = partial(self._on_change_state, service.callback)
         self._system: ControlSystem | None = None
+        self._stops = Stops()  # one that is latched outlasts every transition
         self._active = threading.Event()  # the control thread is to command the robot
         self._resting = threading.Event()  # it does not
         self._resting.set()
@@ -161,7 +163,7 @@ class ControllerNode(LifecycleNode):
         return FAILURE
 
     def _configure(self) -> None:
-        self._system = ControlSystem(self, self._spec, self._settings, self._live)
+        self._system = ControlSystem(self, self._spec, self._settings, self._live, self._stops)
 
     def _activate(self) -> None:
         settle_memory()
@@ -307,6 +309,7 @@ class ControllerNode(LifecycleNode):
         """Ends the planning threads."""
         if self._system is not None:
             self._system.close()
+        self._end_logs()
 
 
 def _default(config: Any, name: str) -> tuple[Any, str]:

@@ -23,7 +23,8 @@ from mbrl_node.models import InverseConfig, ModelConfig, PolicyConfig
 from mbrl_node.ros.convert import transition_from_msg, update_to_msg
 from mbrl_node.ros.device import torch_device
 from mbrl_node.ros.lockstep import LockStepService, StepError
-from mbrl_node.ros.parameters import declare, declare_config, declare_robot, forward_logs
+from mbrl_node.ros.logs import forward_logs
+from mbrl_node.ros.parameters import declare, declare_config, declare_robot
 from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.qos import LATEST, TRANSITIONS
 from mbrl_node.spec.task import Task
@@ -40,7 +41,7 @@ class LearnerNode(Node):
 
     def __init__(self) -> None:
         super().__init__("mbrl_learner")
-        forward_logs(self)
+        self._end_logs = forward_logs(self)
         torch.set_num_threads(1)
         self._spec = declare_robot(self)
         run_dir = declare(self, "run_dir", "", "the run's folder: transitions and models")
@@ -169,6 +170,7 @@ class LearnerNode(Node):
     def close(self) -> None:
         """Closes the store."""
         self._learner.store.close()
+        self._end_logs()
 
 
 def _lock(run_dir: Path) -> TextIO:

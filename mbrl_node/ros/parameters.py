@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -213,28 +212,3 @@ def declare_robot(node: Node, simulates: bool = False) -> RobotSpec:
     if rate:
         changes["rate"] = rate
     return load_spec(robot).with_overrides(**changes)
-
-
-class RosLogHandler(logging.Handler):
-    """Sends the library's log messages to the node's logger."""
-
-    def __init__(self, node: Node) -> None:
-        super().__init__()
-        self._logger = node.get_logger()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Logs one message at its level."""
-        if record.levelno >= logging.ERROR:
-            self._logger.error(record.getMessage())
-        elif record.levelno >= logging.WARNING:
-            self._logger.warning(record.getMessage())
-        else:
-            self._logger.info(record.getMessage())
-
-
-def forward_logs(node: Node) -> None:
-    """From now on the library logs through this node."""
-    logger = logging.getLogger("mbrl_node")
-    logger.addHandler(RosLogHandler(node))
-    logger.setLevel(logging.INFO)
-    logger.propagate = False

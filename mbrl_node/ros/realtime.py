@@ -7,7 +7,6 @@ import gc
 import os
 import threading
 
-
 NICE = -10  # of the control process, for those of its threads that are not real-time
 
 

@@ -8,6 +8,7 @@ for which a slow simulator is not late.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from mbrl_node.spec.errors import Problem, line, one_line
 from mbrl_node.spec.topics import JointStateTopic, MessageTopic
 
 Array = NDArray[np.float64]
+log = logging.getLogger(__name__)
 
 # More than one, so that what is refused does not take the place of a good message just before.
 _QUEUE = 4
@@ -242,7 +244,7 @@ class _Source:
 
     def _report(self) -> None:
         what = "a message was" if self._unreported == 1 else f"{self._unreported} messages were"
-        self._node.get_logger().warning(f"{self.topic.topic}: {what} refused: {self._reason}")
+        log.warning("%s: %s refused: %s", self.topic.topic, what, self._reason)
         self._unreported, self._report_at = 0, self._emptied + _REPORT_PERIOD
 
     def age(self, now: int) -> float:

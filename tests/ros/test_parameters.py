@@ -15,12 +15,12 @@ rclpy = pytest.importorskip("rclpy")
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 
+from mbrl_node.ros.logs import forward_logs  # noqa: E402
 from mbrl_node.ros.parameters import (  # noqa: E402
     LiveParameters,
     declare,
     declare_config,
     declare_robot,
-    forward_logs,
 )
 from mbrl_node.ros.process import ConfigurationError  # noqa: E402
 from mbrl_node.spec import SpecError  # noqa: E402
@@ -316,10 +316,11 @@ def test_what_the_library_logs_goes_to_the_log_of_the_node(
 
     monkeypatch.setattr(node, "get_logger", Logger)
     try:
-        forward_logs(node)
+        end = forward_logs(node)
         logging.getLogger("mbrl_node.control.manager").warning("'%s' does not act", "mppi")
         logging.getLogger("mbrl_node").error("broken")
         logging.getLogger("mbrl_node").debug("of no interest")
+        end()
     finally:
         library.handlers[:], library.propagate = before, propagate
         library.setLevel(level)
