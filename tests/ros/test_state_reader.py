@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -63,14 +64,18 @@ def robot(*topics: dict[str, Any]) -> RobotSpec:
     )
 
 
-class Log:
-    """In place of a node's logger."""
+READER_LOG = logging.getLogger("mbrl_node.ros.state_reader")
+
+
+class Log(logging.Handler):
+    """Keeps what the reader logs."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.warnings: list[str] = []
 
-    def warning(self, text: str) -> None:
-        self.warnings.append(text)
+    def emit(self, record: logging.LogRecord) -> None:
+        self.warnings.append(record.getMessage())
 
 
 class Bench:
@@ -79,7 +84,7 @@ class Bench:
     def __init__(self, nodes: tuple[Any, Any], spec: RobotSpec, simulated: bool = True) -> None:
         self.node, self.publisher_node = nodes
         self.log = Log()
-        self.node.get_logger = lambda: self.log
+        READER_LOG.addHandler(self.log)
         self.now = START
         self.reader = StateReader(self.node, spec, lambda: self.now, simulated)
         self.topics = [topic.topic for topic in spec.state]
@@ -117,7 +122,7 @@ class Bench:
         self.reader.close()
         for publisher in self._publishers:
             self.publisher_node.destroy_publisher(publisher)
-        self.node.__dict__.pop("get_logger", None)
+        READER_LOG.removeHandler(self.log)
 
 
 def eventually(condition: Callable[[], object]) -> None:
