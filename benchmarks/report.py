@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 Row = dict[str, Any]
@@ -58,7 +59,7 @@ def report(title: str, results: Sequence[Row], summary: Row, as_json: bool) -> N
         for column in columns:
             table.add_column(column.replace("_", " "), justify="right")
         for row in rows:
-            table.add_row(*map(_cell, row.values()))
+            table.add_row(*(escape(_cell(value)) for value in row.values()))
         console.print(table)
         title = ""
     console.print(", ".join(f"{k}: {v}" for k, v in machine().items()))

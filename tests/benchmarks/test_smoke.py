@@ -1,4 +1,4 @@
-"""The benchmarks that need no ROS run, and print one JSON object."""
+"""The benchmarks that are quick enough run, and print one JSON object."""
 
 import json
 import subprocess
@@ -22,6 +22,20 @@ def test_a_quick_benchmark_prints_one_json_object(name):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert set(found) == {"machine", "results", "summary"} and found["results"]
+
+
+def test_faults_are_caused_and_told_as_one_json_object():
+    pytest.importorskip("rclpy")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.faults", "--quick", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)["summary"]
+    assert summary["ok"] == summary["faults"] > 0, done.stderr
 
 
 def test_side_by_side_says_how_mbrl_lib_is_installed_where_it_is_not(tmp_path):
