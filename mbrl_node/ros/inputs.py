@@ -9,12 +9,17 @@ from typing import Any
 
 import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
 
 from mbrl_node.control import Controller, Deadman, Relay, StopError, Stops
 from mbrl_node.spec import RobotSpec
+
+RELIABLE = QoSProfile(depth=10)
+BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class Inputs:
@@ -22,7 +27,7 @@ class Inputs:
     and reported; what came before goes on to count.
 
     What stops the robot is in a callback group of its own: it waits for no other callback, such as
-    one that activates somebody's controller.
+    one that activates somebody's controller. It is heard from publishers of any quality of service.
 
     Args:
         deadman_topic: of a switch that has to be held (std_msgs/Bool); empty: there is none.
@@ -48,14 +53,23 @@ class Inputs:
             ("release_estop", self._on_release),
         ):
             node.create_service(Trigger, f"~/{name}", answer, callback_group=urgent)
-        node.create_subscription(Bool, "~/estop", self._on_estop, 10, callback_group=urgent)
+        for qos in (RELIABLE, BEST_EFFORT):
+            # A publisher that does not fit the one fits the other; no need to warn of it.
+            node.create_subscription(
+                Bool,
+                "~/estop",
+                self._on_estop,
+                qos,
+                callback_group=urgent,
+                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+            )
         node.create_subscription(Float64MultiArray, "~/reference", self._on_reference, 1)
         for kind in ("teleop", "external"):
             take = partial(self._on_command, kind)
             node.create_subscription(Float64MultiArray, f"~/{kind}", take, 1)
         if deadman is not None:
             node.create_subscription(
-                Bool, deadman_topic, self._on_deadman, 1, callback_group=urgent
+                Bool, deadman_topic, self._on_deadman, BEST_EFFORT, callback_group=urgent
             )
 
     def equip(self, controller: Controller) -> None:
