@@ -275,16 +275,23 @@ def estop_service(trial: Trial, rig: ControllerRig) -> None:
     trial.recovers()
 
 
-@add("emergency stop by its topic; release while it is demanded")
-def estop_topic(trial: Trial, rig: ControllerRig) -> None:
-    trial.begin()
-    rig.send(f"{NODE}/estop", Bool(data=True))
-    trial.safe("emergency stop on its topic")
-    trial.check(not rig.trigger("release_estop").success, "the release is refused")
-    rig.send(f"{NODE}/estop", Bool(data=False))
-    rig.wait(lambda: rig.trigger("release_estop").success, "the release")
-    trial.over()
-    trial.recovers()
+def estop_topic(name: str, best_effort: bool) -> None:
+    """Adds a stop by a button whose node publishes like this."""
+
+    @add(f"emergency stop by {name}; release while it is demanded")
+    def stop(trial: Trial, rig: ControllerRig) -> None:
+        trial.begin()
+        rig.send(f"{NODE}/estop", Bool(data=True), best_effort)
+        trial.safe("emergency stop on its topic")
+        trial.check(not rig.trigger("release_estop").success, "the release is refused")
+        rig.send(f"{NODE}/estop", Bool(data=False), best_effort)
+        rig.wait(lambda: rig.trigger("release_estop").success, "the release")
+        trial.over()
+        trial.recovers()
+
+
+estop_topic("its topic", False)
+estop_topic("its topic, best effort", True)
 
 
 @add("emergency stop while there is no state")

@@ -26,6 +26,7 @@ from mbrl_msgs.srv import SwitchController
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
+from rclpy.qos import qos_profile_sensor_data
 from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
 
@@ -154,7 +155,7 @@ class Rig:
         rclpy.init(args=[], context=self.context)
         self.node = rclpy.create_node("faults", context=self.context)
         self._clients: dict[str, Any] = {}
-        self._publishers: dict[str, Any] = {}
+        self._publishers: dict[tuple[str, bool], Any] = {}
         for kind, topic, take, qos in (
             (Float64MultiArray, spec.action.topic, self._on_command, 100),
             (Transition, f"{NODE}/transitions", self._into(self.transitions), TRANSITIONS),
@@ -220,12 +221,14 @@ class Rig:
         self.wait(lambda: answered.wait(0.5), f"an answer of {name}")
         return future.result()
 
-    def send(self, topic: str, message: Any) -> None:
+    def send(self, topic: str, message: Any, best_effort: bool = False) -> None:
         """Publishes a message, once somebody hears it."""
-        if topic not in self._publishers:
-            qos = {ModelUpdate: LATEST, Transition: TRANSITIONS}.get(type(message), 10)
-            self._publishers[topic] = self.node.create_publisher(type(message), topic, qos)
-        publisher = self._publishers[topic]
+        key = (topic, best_effort)
+        if key not in self._publishers:
+            usual = {ModelUpdate: LATEST, Transition: TRANSITIONS}.get(type(message), 10)
+            qos = qos_profile_sensor_data if best_effort else usual
+            self._publishers[key] = self.node.create_publisher(type(message), topic, qos)
+        publisher = self._publishers[key]
         self.wait(publisher.get_subscription_count, f"a subscription to {topic}")
         publisher.publish(message)
 
@@ -331,7 +334,7 @@ class ControllerRig(Rig):
 
     def _prepare(self) -> None:
         self.robot = ScriptedRobot(self.node, self.spec, self._simulated)
-        publisher = self.node.create_publisher(Bool, self.DEADMAN, 1)
+        publisher = self.node.create_publisher(Bool, self.DEADMAN, qos_profile_sensor_data)
 
         def hold_deadman() -> None:
             if self.deadman is not None:
