@@ -78,7 +78,8 @@ def driven(
     robot = write_robot(folder)
     write_model(folder / "run", robot)
     # A busy machine may be late for seconds.
-    it = Driven(robot, other_types, run_dir=str(folder / "run"), fallback__max_misses=1000)
+    more: dict[str, object] = {"fallback__max_misses": 1000, "arm__type": "pd"}
+    it = Driven(robot, other_types, run_dir=str(folder / "run"), **more)
     it.wait_for_commands(1)
     yield it
     it.close()
@@ -273,9 +274,10 @@ def test_a_controller_is_loaded_set_up_switched_to_and_unloaded(driven, control,
 
 
 def test_a_controller_of_any_name_is_of_the_kind_that_a_parameter_says(driven):
-    def load() -> Any:
-        return driven.call(LoadController, "load_controller", name="swing")
+    def load(name: str = "swing") -> Any:
+        return driven.call(LoadController, "load_controller", name=name)
 
+    assert load("arm").ok and listed(driven)["arm"].type == "pd"  # given at the start
     response = load()
     assert (
         not response.ok
