@@ -46,7 +46,16 @@ falls_back("a controller hangs for 15 periods", "faulty", "hangs", "deadlines in
 falls_back("a planner raises", "faulty_planner", "plan raises", "the cost matrix is singular", True)
 falls_back("a planner gives NaN", "faulty_planner", "plan NaN", "is not finite")
 falls_back("a planner gives an empty plan", "faulty_planner", "plan short", "")
-falls_back("a planner takes 10 periods", "faulty_planner", "plan slow", "no plan")
+
+
+@add("a planner takes 10 periods")
+def slow_planner(trial: Trial, rig: ControllerRig) -> None:
+    rig.restore("faulty_planner")
+    with trial.fault(lambda: rig.cause("plan slow"), lambda: rig.cause("")):
+        trial.acts("faulty_planner")
+        trial.commanded("the next actions of the last plan")
+        trial.fallback("no plan in time for 5 ticks", "faulty_planner")
+    trial.recovers("faulty_planner")
 
 
 @add("a controller gives 1e308 N")

@@ -13,6 +13,7 @@ its value, its rate and its jerk.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import tempfile
 import time
@@ -25,7 +26,7 @@ from benchmarks.fault_rig import ControllerRig, Rig
 from benchmarks.fault_robot import launched_robot, scripted_robot, spoil_models, train_models
 from benchmarks.fault_system import LaunchedRig, SilentRig, SimulatorRig
 from benchmarks.fault_trial import Fault, Outcome, try_fault
-from benchmarks.report import progress, report
+from benchmarks.report import Row, machine, progress, report
 
 FAULTS = [*fault_inputs.FAULTS, *fault_control.FAULTS, *fault_system.FAULTS]
 
@@ -91,6 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--quick", action="store_true", help="a handful of faults")
+    parser.add_argument("--markdown", action="store_true", help="the table of docs/safety.md")
     parser.add_argument("--only", default="", help="faults whose name has this in it")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -119,7 +121,21 @@ def main() -> None:
         "nonfinite": rigs.nonfinite,
         "rate_violations": rigs.rate_violations,
     }
-    report("Faults", results, summary, arguments.json)
+    if arguments.markdown:
+        print_markdown(results, summary)
+    else:
+        report("Faults", results, summary, arguments.json)
+
+
+def print_markdown(results: list[Row], summary: Row) -> None:
+    """Prints the results for docs/safety.md."""
+    print("| fault | the robot is commanded | safe, s | recovered, s | silence, s |")
+    print("|---|---|---|---|---|")
+    times = ("safe_after_s", "recovered_after_s", "silence_s")
+    for row in results:
+        cells = ["–" if math.isnan(row[t]) else f"{row[t]:.2f}" for t in times]
+        print(f"| {row['fault']} | {row['commanded']} | {' | '.join(cells)} |")
+    print("\n" + ", ".join(f"{k.replace('_', ' ')}: {v}" for k, v in (summary | machine()).items()))
 
 
 if __name__ == "__main__":
