@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diagnostic_msgs.msg import DiagnosticArray
-from mbrl_msgs.msg import ControllerStatus, ModelUpdate, Plan, Timing, Transition
-from nav_msgs.msg import Path as PathMsg
+from mbrl_msgs.msg import ControllerStatus, ModelUpdate, Transition
 from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
@@ -26,7 +24,6 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
-from visualization_msgs.msg import MarkerArray
 
 from mbrl_node.control import (
     Controller,
@@ -39,24 +36,21 @@ from mbrl_node.control import (
     Stops,
     SwitchError,
     Tick,
-    TimedPlan,
 )
-from mbrl_node.models import CheckpointError, WorldModel, load_checkpoint, newest_checkpoint
-from mbrl_node.planning import Rollout, RolloutConfig
+from mbrl_node.planning import RolloutConfig
 from mbrl_node.ros.controllers import ControllerFactory, Learned, Surroundings, kind_of
-from mbrl_node.ros.convert import plan_to_msg, to_time, transition_to_msg
-from mbrl_node.ros.diagnostics import Diagnostics, DiagnosticsConfig
+from mbrl_node.ros.convert import transition_to_msg
+from mbrl_node.ros.diagnostics import DiagnosticsConfig
 from mbrl_node.ros.inputs import Inputs
 from mbrl_node.ros.manager_services import ManagerServices
-from mbrl_node.ros.markers import markers, path
+from mbrl_node.ros.model_intake import ModelIntake
 from mbrl_node.ros.parameters import LiveParameters, declare
 from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.qos import LATEST, TRANSITIONS
+from mbrl_node.ros.reports import Reports
 from mbrl_node.ros.state_reader import StateReader
-from mbrl_node.ros.status import status_line
 from mbrl_node.ros.timing import TickTimes
 from mbrl_node.spec import RobotSpec
-from mbrl_node.spec.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -107,24 +101,26 @@ class ControlSystem:
 
     def _build(self) -> None:
         node, spec, settings, live = self._node, self._spec, self._settings, self._live
-        self._times = TickTimes()
-        self._model_lock = threading.Lock()
-        self._model: WorldModel | None = None
-        self._model_version, self._held_out_error, self._model_stamp = 0, math.nan, math.nan
-        self._rollout: tuple[Rollout, int] | None = None
         self.reader = StateReader(node, spec, self.robot_time, settings.simulated)
 
         fallback = live.declare(
             "fallback", FallbackConfig, lambda changed: partial(self._set_fallback, changed)
         )
-        self._rollout_config = live.declare("rollout", RolloutConfig, self._prepare_rollout)
+        self.models = ModelIntake(
+            spec, settings.device, self._get_controllers, measured=not settings.sync
+        )
+        self.models.config = live.declare("rollout", RolloutConfig, self.models.prepare)
+        thresholds = live.declare(
+            "diagnostics", DiagnosticsConfig, lambda changed: partial(reports.judge_by, changed)
+        )
+        self._reports = reports = Reports(node, spec, thresholds)
         around = Surroundings(
             settings.device,
             settings.seed,
             not settings.sync,
             fallback.max_misses,
-            self._on_plan,
-            self._plans_wanted,
+            reports.on_plan,
+            reports.plans_wanted,
         )
         self._factory = ControllerFactory(node, spec, live, around)
         self._manager = self._make_manager(fallback)
@@ -139,18 +135,10 @@ class ControlSystem:
 
         self._commands = node.create_publisher(Float64MultiArray, spec.action.topic, 1)
         self._transitions = node.create_publisher(Transition, "~/transitions", TRANSITIONS)
-        self._plans = node.create_publisher(Plan, "~/plan", 1)
-        self._path = node.create_publisher(PathMsg, "~/predicted_path", 1)
-        self._markers = node.create_publisher(MarkerArray, "~/markers", 1)
-        self._status = node.create_publisher(ControllerStatus, "~/status", 1)
-        self._timing = node.create_publisher(Timing, "~/timing", 1)
-        self._diagnostics_out = node.create_publisher(DiagnosticArray, "/diagnostics", 1)
         if not settings.sync:  # in lock-step the learner answers with its model
-            node.create_subscription(ModelUpdate, "mbrl_learner/model", self._on_model, LATEST)
-        thresholds = live.declare(
-            "diagnostics", DiagnosticsConfig, lambda changed: partial(self._judge_by, changed)
-        )
-        self._diagnostics = Diagnostics(node.get_name(), spec, thresholds)
+            node.create_subscription(
+                ModelUpdate, "mbrl_learner/model", self.models.take_aside, LATEST
+            )
         self._services = ManagerServices(node, self._manager, self._load, self._switched)
         self._undo.callback(self._services.close)
         self._manager.on_change = self._services.publish_activity
@@ -168,7 +156,7 @@ class ControlSystem:
         )
         if settings.run_dir:
             needed = not settings.learn and isinstance(self._manager.active, Learned)
-            self._load_newest(Path(settings.run_dir), needed)
+            self.models.load_newest(Path(settings.run_dir), needed)
 
     def _make_manager(self, fallback: FallbackConfig) -> ControllerManager:
         first = self._node.get_parameter("controller").value
@@ -207,7 +195,7 @@ class ControlSystem:
     def begin(self) -> None:
         """The robot has its safe command, and is commanded from the next tick on."""
         self.loop.restart()
-        self._times = TickTimes()
+        self._reports.times = TickTimes()
 
     def end(self) -> None:
         """There will be no ticks, so that nothing is reported, until `begin` is called again."""
@@ -247,7 +235,7 @@ class ControlSystem:
             observation = Observation(self.robot_time(), *state)
             tick = self.loop.tick(observation, problem, self._send)
         self._after(tick)
-        self._times.add(
+        self._reports.times.add(
             slot,
             started,
             self._sent_at,
@@ -262,7 +250,7 @@ class ControlSystem:
         tick = self.loop.tick(Observation(stamp, stamp, state), send=self._send)
         self._after(tick)
         acting = self._manager.acting.name
-        self._times.add(now, now, self._sent_at, time.monotonic_ns(), now, acting)
+        self._reports.times.add(now, now, self._sent_at, time.monotonic_ns(), now, acting)
         return tick
 
     def _after(self, tick: Tick) -> None:
@@ -336,9 +324,7 @@ class ControlSystem:
 
     def _equip(self, controller: Controller) -> None:
         self._inputs.equip(controller)
-        with self._model_lock:
-            if self._rollout is not None and isinstance(controller, Learned):
-                controller.set_model(*self._rollout)
+        self.models.equip(controller)
 
     def _load(self, name: str) -> None:
         if not re.fullmatch(r"[A-Za-z_][\w-]*", name):
@@ -377,139 +363,24 @@ class ControlSystem:
             if isinstance(controller, PlanningController):
                 controller.max_late = config.max_misses
 
-    def _judge_by(self, config: DiagnosticsConfig) -> None:
-        self._diagnostics.config = config
-
-    # Models.
-
-    def _on_model(self, msg: ModelUpdate) -> None:
-        # Reading the file takes milliseconds that other callbacks must not wait.
-        take = self._contained(self.take_model)
-        threading.Thread(target=take, args=(msg,), daemon=True).start()
-
-    def take_model(self, msg: ModelUpdate) -> None:
-        """Uses a model from the next plan on, unless it cannot be used or there is a newer one."""
-        if msg.version <= self._model_version:
-            return
-        try:
-            if msg.spec_hash != self._spec.hash:
-                raise CheckpointError(f"{msg.path}: is of another robot than '{self._spec.name}'")
-            model, _ = load_checkpoint(Path(msg.path), self._spec)
-        except CheckpointError as error:
-            self._node.get_logger().error(f"model {msg.version} refused: {error}")
-            return
-        self._use_model(model, msg.version, msg.held_out_error)
-
-    def _load_newest(self, run_dir: Path, needed: bool) -> None:
-        newest = newest_checkpoint(run_dir / "models", self._spec)
-        if newest is not None:
-            _, model, info = newest
-            self._use_model(model, int(info["version"]), float(info["held_out_error"]))  # type: ignore[call-overload,arg-type]
-        elif needed:
-            raise ConfigurationError(
-                f"{run_dir}: has no model of '{self._spec.name}', and learn is false"
-            )
-
-    def _use_model(self, model: WorldModel, version: int, held_out_error: float) -> None:
-        rollout = self._make_rollout(model, self._rollout_config)
-        with self._model_lock:
-            if version <= self._model_version:
-                return
-            self._model, self._model_version = model, version
-            self._held_out_error, self._model_stamp = held_out_error, time.monotonic()
-            self._hand_out(rollout)
-
-    def _make_rollout(self, model: WorldModel, config: RolloutConfig) -> Rollout:
-        if self._settings.sync and config.precision == "auto":
-            # What is measured to be faster may differ from run to run.
-            config = config.model_copy(update={"precision": "fp32"})
-        return Rollout(model.to(self._settings.device), Task.of(self._spec), config)
-
-    def _hand_out(self, rollout: Rollout) -> None:
-        self._rollout = (rollout, self._model_version)
-        for controller in self._manager.controllers.values():
-            if isinstance(controller, Learned):
-                controller.set_model(*self._rollout)
-
-    def _prepare_rollout(self, config: RolloutConfig) -> Callable[[], None]:
-        model = self._model
-        rollout = self._make_rollout(model, config) if model is not None else None
-
-        def commit() -> None:
-            self._rollout_config = config
-            with self._model_lock:
-                if rollout is not None and model is self._model:
-                    self._hand_out(rollout)
-
-        return commit
-
-    # Reports.
-
-    def _plans_wanted(self) -> bool:
-        """Whether somebody looks at plans. In a planning thread."""
-        publishers = (self._plans, self._path, self._markers)
-        return any(p.get_subscription_count() > 0 for p in publishers)
-
-    def _on_plan(self, controller: str, plan: TimedPlan) -> None:
-        self._times.add_plan(plan)
-        if plan.states is None:
-            return
-        self._plans.publish(plan_to_msg(plan, controller, self._spec))
-        if self._spec.display is not None:
-            self._path.publish(path(plan, self._spec))
-            self._markers.publish(markers(plan, self._spec))
-
     def _report(self) -> None:
-        """Once a second: status message, diagnostics and a line for people."""
         if not self._ticking:
             return
-        second, msg = self._times.take(), self._make_status()
-        second.fill(msg)
-        self._status.publish(msg)
-        refused, age = self._refused(), None
-        if self._model_version:
-            age = time.monotonic() - self._model_stamp
-        self._diagnostics_out.publish(
-            self._diagnostics.report(msg, age, refused, self.reader.ages())
-        )
-        if self._timing.get_subscription_count() > 0:
-            self._timing.publish(second.to_msg(self.robot_time(), self._spec.dt, self.misses))
-        self._node.get_logger().info(status_line(msg, self.loop.robot_time))
-
-    def _refused(self) -> dict[str, int]:
-        return self.reader.refused | self._inputs.refused
-
-    def _make_status(self) -> ControllerStatus:
-        loop, manager = self.loop, self._manager
-        planning = [c for c in manager.controllers.values() if isinstance(c, PlanningController)]
-        delays = [c.lead * self._spec.dt for c in planning if c is manager.acting]
-        msg = ControllerStatus(
-            robot=self._spec.name,
-            active_controller=manager.active.name,
-            acting_controller=manager.acting.name,
-            safe_reason=loop.safe_reason,
-            failure=manager.failure,
-            fallbacks=manager.fallbacks,
+        status = ControllerStatus(
             stopped=bool(self._stops.reason),
             dry_run=self._settings.dry_run,
-            episode=loop.episode,
-            episode_time=loop.episode_time,
-            episode_return=loop.episode_return,
-            last_return=loop.last_return,
-            model_version=self._model_version,
-            held_out_error=self._held_out_error,
-            refused_messages=sum(self._refused().values()),
-            limited=loop.safety.limited,
             ticks=self._ticks,
             deadline_misses=self.misses,
-            late_plans=sum(c.late_plans for c in planning),
-            planning_delay=delays[0] if delays else 0.0,
-            transitions=loop.transitions,
-            held_time=loop.held_time,
-            solved_at=loop.solved_at,
         )
-        msg.header.stamp = to_time(self.robot_time())
-        return msg
+        self._reports.publish(
+            status,
+            self.loop,
+            self._manager,
+            self.models,
+            self.reader.refused | self._inputs.refused,
+            self.reader.ages(),
+            self.robot_time(),
+        )
 
     def close(self) -> None:
         """Ends planning threads, topics and services."""
