@@ -25,6 +25,7 @@ class SimulatedClock:
     PATIENCE = 0.2  # s after which a clock that does not move stands still
 
     def __init__(self, node: Node, subscription: Any, period: float) -> None:
+        self._node = node
         self._taken: Taken[Clock] = Taken.of(node, subscription)
         self._waiter = Waiter(node, [self._taken])
         self._period = period
@@ -33,11 +34,17 @@ class SimulatedClock:
 
     def now(self) -> int:
         """The time of the newest /clock message, ns; 0 before the first."""
-        message = self._taken.newest()
-        if message is not None:
-            self._taken.subscription.callback(message)
-            self._now, self._moved_at = from_time(message.clock), time.monotonic_ns()
-            self.stands = False
+        try:
+            message = self._taken.newest()
+            if message is not None:
+                self._taken.subscription.callback(message)
+                self._now, self._moved_at = from_time(message.clock), time.monotonic_ns()
+                self.stands = False
+        except Exception as error:  # a time below 0, or what is no message at all
+            self._node.get_logger().warning(
+                f"/clock: a message was refused: {type(error).__name__}: {error}",
+                throttle_duration_sec=5.0,
+            )
         return self._now
 
     def wait_until(self, deadline: int) -> int | None:

@@ -16,8 +16,10 @@ from functools import partial
 from typing import Any
 
 import torch
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 
 from mbrl_node.control import Pacer, SteadyClock, Stops
 from mbrl_node.data import StoreError
@@ -63,6 +65,7 @@ class ControllerNode(LifecycleNode):
             "robot time after which it ends, s; 0: never",
             limits=(0, math.inf),
         )
+        self.add_on_set_parameters_callback(self._keep_clock)
         service = self._service_change_state
         service.callback = partial(self._on_change_state, service.callback)
         self._system: ControlSystem | None = None
@@ -108,6 +111,14 @@ class ControllerNode(LifecycleNode):
                 limits=(0.0, math.inf),
             ),
         )
+
+    def _keep_clock(self, parameters: list[Parameter]) -> SetParametersResult:
+        """rclpy would take /clock away from the control thread."""
+        for parameter in parameters:
+            if parameter.name == "use_sim_time" and parameter.value != self._settings.simulated:
+                reason = "use_sim_time: can be set at the start only"
+                return SetParametersResult(successful=False, reason=reason)
+        return SetParametersResult(successful=True)
 
     # Lifecycle: the callback thread.
 
@@ -272,7 +283,7 @@ class ControllerNode(LifecycleNode):
                 if learner is not None and ticks % lesson == 0:
                     update = learner.learn(system.session, system.loop.transitions)
                     if update is not None:
-                        system.take_model(update)
+                        system.models.take(update)
                 if tick.reset:
                     stamp, state = robot.reset()
                     system.loop.begin_episode()
