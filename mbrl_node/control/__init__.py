@@ -12,7 +12,8 @@ from mbrl_node.control.loop import ControlLoop, Tick
 from mbrl_node.control.manager import ControllerManager, FallbackConfig, SwitchError
 from mbrl_node.control.pacer import Clock, Pacer, SteadyClock
 from mbrl_node.control.pd import PDConfig, PDController
-from mbrl_node.control.planning_controller import PlanningController, TimedPlan
+from mbrl_node.control.plan_maker import TimedPlan
+from mbrl_node.control.planning_controller import PlanningController
 from mbrl_node.control.policy_controller import PolicyController
 from mbrl_node.control.reference import Reference
 from mbrl_node.control.relay import Relay, RelayConfig

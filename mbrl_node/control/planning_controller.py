@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from mbrl_node.control.candidates import Candidates, take_candidates
 from mbrl_node.control.controller import Array, Controller, Observation
-from mbrl_node.planning import Effort, Planner, PlanningError, Rollout
+from mbrl_node.control.plan_maker import Maker, PlanMaker, PlanRequest, TimedPlan
+from mbrl_node.planning import Planner, PlanningError, Rollout
 
 log = logging.getLogger(__name__)
 
 DELAYS = 20  # how many of the newest plans tell how long planning takes
-SHOWN = 10  # of the sampled sequences, beside the plan
 LAST_WAIT = 2.0  # s that `close` waits for the plan under way
-
-
-@dataclass(frozen=True, slots=True)
-class TimedPlan:
-    """A plan and when it holds."""
-
-    time: int  # robot time at which actions[0] is to be sent, ns
-    asked: int  # robot time of the tick that asked for it, ns
-    actions: Array  # [H, m]
-    model_version: int
-    plan_time: float  # s it took
-    states: Array | None = None  # [H + 1, n], predicted; None: nobody asked
-    predicted_return: float = math.nan
-    effort: Effort | None = None  # what it looked at
-    candidates: Candidates | None = None  # the best of the samples; None: nobody asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +28,6 @@ class _Request:
     plans: list[TimedPlan]  # what will be sent until the plan holds
     lead: int  # ticks until then
     epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    plan: TimedPlan
-    rollout: Rollout
-    planner: Planner
-    start: torch.Tensor  # the model state that it starts from, [x]
 
 
 class PlanningController(Controller):
@@ -68,7 +41,8 @@ class PlanningController(Controller):
     sent.
 
     Args:
-        planner: used only by the planning thread.
+        planner: makes the plans here; or what has them made elsewhere. Used only by the planning
+            thread.
         dt: control period, s.
         background: False plans within `commanded`, for loops that need not keep real time.
         on_plan: called with every plan, in the thread that planned; its states are filled in when
@@ -81,7 +55,7 @@ class PlanningController(Controller):
     def __init__(
         self,
         name: str,
-        planner: Planner,
+        planner: Planner | Maker,
         dt: float,
         background: bool = True,
         on_plan: Callable[[TimedPlan], None] = lambda plan: None,
@@ -89,9 +63,9 @@ class PlanningController(Controller):
         max_late: int = 5,
     ) -> None:
         super().__init__(name)
-        self._planner, self._period, self.max_late = planner, round(dt * 1e9), max_late
+        self._maker = PlanMaker(planner, dt) if isinstance(planner, Planner) else planner
+        self._period, self.max_late = round(dt * 1e9), max_late
         self._on_plan, self._wants_states = on_plan, wants_states
-        self._model: tuple[Rollout, int] | None = None
         self._failure: Exception | None = None
         self._epoch = 0  # plans begun before the last `activate` are thrown away
         self.late_plans = 0
@@ -102,7 +76,7 @@ class PlanningController(Controller):
         self._delays: deque[int] = deque(maxlen=DELAYS)  # ticks from asking to having, each plan
         self._past: list[tuple[Array, Array]] = []  # states and actions the model looks back at
         # Of the planning thread alone, of its last plan:
-        self._planned_with, self._planned_for, self._planned_epoch = planner, 0, -1
+        self._planned_epoch = -1
         self._newest: TimedPlan | None = None  # of this epoch
         self._not_shown = ""  # why a plan was not
         # Handed over between the threads:
@@ -115,17 +89,19 @@ class PlanningController(Controller):
             self._thread.start()
 
     def set_model(self, rollout: Rollout, version: int) -> None:
-        """The next plan uses this model. May be called from any thread."""
-        self._model = (rollout, version)
+        """The next plan uses this model, if plans are made here. May be called from any thread."""
+        if isinstance(self._maker, PlanMaker):
+            self._maker.set_model(rollout, version)
 
     def set_planner(self, planner: Planner) -> None:
-        """The next plan is made by this one, going on from where the old one was if it plans as
-        far. May be called from any thread."""
-        self._planner = planner
+        """The next plan is made by this one, if plans are made here. May be called from any
+        thread."""
+        if isinstance(self._maker, PlanMaker):
+            self._maker.set_planner(planner)
 
     @property
     def not_ready(self) -> str:
-        return "" if self._model else "waits for the first model"
+        return "" if self._maker.history else "waits for the first model"
 
     @property
     def lead(self) -> int:
@@ -134,7 +110,7 @@ class PlanningController(Controller):
             return 1
         delays = sorted(self._delays)
         usual = delays[(9 * len(delays) - 1) // 10]  # nine of ten plans are in time
-        return max(1, min(usual, self._planner.horizon // 2))
+        return max(1, min(usual, self._maker.horizon // 2))
 
     def activate(self) -> None:
         with self._wake:
@@ -194,14 +170,15 @@ class PlanningController(Controller):
         return next((p for p in reversed(plans) if self._ticks(p.time, time) >= 0), None)
 
     def commanded(self, observation: Observation, action: Array) -> None:
-        if self._model is None:
+        history = self._maker.history
+        if not history:
             return
         plans = list(self._plans)
         with self._wake:
             request = _Request(observation, action, self._past, plans, self.lead, self._epoch)
             self._request = request
             self._wake.notify()
-        look_back = self._model[0].history - 1
+        look_back = history - 1
         past = [*self._past, (observation.state, (*observation.in_flight, action)[0])]
         self._past = past[len(past) - look_back :] if look_back else []
         if self._thread is None:
@@ -220,58 +197,42 @@ class PlanningController(Controller):
                 self._serve(request)
 
     def _serve(self, request: _Request) -> None:
-        made: _Made | None = None
+        plan: TimedPlan | None = None
         failure: Exception | None = None
+        wanted = self._wants_states()
         try:
-            made = self._make_plan(request)
+            plan = self._newest = self._maker.make(self._complete(request, wanted))
         except Exception as error:  # a failing planner must not end the thread; update() raises it
             failure = error
         with self._wake:
             if request.epoch != self._epoch or self._closed:
                 return
             self._failure = failure
-            if made is not None:
-                self._arrived.append(made.plan)
-        if made is not None:
+            if plan is not None:
+                self._arrived.append(plan)
+        if plan is not None:
             try:
-                self._show(made)
+                self._on_plan(self._maker.shown(plan) if wanted else plan)
             except Exception as error:  # who only looks must not end the thread, either
                 problem = f"'{self.name}': a plan is not shown: {type(error).__name__}: {error}"
                 if problem != self._not_shown:
                     log.warning(problem)
                 self._not_shown = problem
 
-    @torch.no_grad()
-    def _make_plan(self, request: _Request) -> _Made:
-        begin = time.perf_counter()
-        if self._model is None:
-            raise PlanningError(f"{self.name} {self.not_ready}")
-        (rollout, version), planner = self._model, self._planner
-        at = request.observation.time + request.lead * self._period
+    def _complete(self, request: _Request, wanted: bool) -> PlanRequest:
         if request.epoch != self._planned_epoch:
-            planner.reset()
-            self._newest = None
-        else:
-            if planner is not self._planned_with:
-                planner.resume(self._planned_with)
-            planner.shift(self._ticks(self._planned_for, at))
-        self._planned_with, self._planned_for, self._planned_epoch = planner, at, request.epoch
-        ahead = [*request.observation.in_flight, request.action, *self._coming(request)]
-        states = _tensor([*(s for s, _ in request.past), request.observation.state], rollout)
+            self._newest, self._planned_epoch = None, request.epoch
+        now, action = request.observation, request.action
         past_actions = [a for _, a in request.past]
-        actions = _tensor([*past_actions, *ahead], rollout)
-        start = rollout.model_state(states, actions[: len(past_actions)])
-        for action in actions[len(past_actions) :]:
-            start = rollout.step(start, action)
-        proposals = rollout.proposals(start, planner.horizon)
-        planner.keep = SHOWN if self._wants_states() else 0
-        plan = planner.plan(rollout, start, actions[-1], proposals)
-        values = plan.cpu().numpy().astype(np.float64)
-        took = time.perf_counter() - begin
-        self._newest = TimedPlan(
-            at, request.observation.time, values, version, took, effort=planner.used
+        return PlanRequest(
+            now.time + request.lead * self._period,
+            now.time,
+            request.epoch,
+            np.stack([*(s for s, _ in request.past), now.state]),
+            np.array(past_actions).reshape(-1, len(action)),
+            np.stack([*now.in_flight, action, *self._coming(request)]),
+            wanted,
         )
-        return _Made(self._newest, rollout, planner, start)
 
     def _coming(self, request: _Request) -> list[Array]:
         """What will be sent between the tick of the request and the plan's first, oldest first."""
@@ -288,22 +249,6 @@ class PlanningController(Controller):
                 actions.append(plan.actions[index])
         return actions
 
-    def _show(self, made: _Made) -> None:
-        plan = made.plan
-        if self._wants_states():
-            states, total = made.rollout.trajectory(made.start, _tensor(plan.actions, made.rollout))
-            plan = replace(
-                plan,
-                states=states.cpu().numpy().astype(np.float64),
-                predicted_return=total,
-                candidates=take_candidates(made.planner, made.rollout, made.start),
-            )
-        self._on_plan(plan)
-
 
 def _joined(plans: list[TimedPlan], newer: TimedPlan) -> list[TimedPlan]:
     return [p for p in plans if p.time < newer.time] + [newer]
-
-
-def _tensor(rows: Array | Sequence[Array], rollout: Rollout) -> torch.Tensor:
-    return torch.as_tensor(np.asarray(rows), dtype=torch.float32, device=rollout.device)
