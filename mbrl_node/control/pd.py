@@ -110,7 +110,8 @@ class PDController(Controller):
         error = self._follower.look(observation.time) - observation.state
         off = error[self._position]
         off = np.where(self._angle, np.remainder(off + math.pi, 2 * math.pi) - math.pi, off)
-        action: Array = self._safe + kp * off + kd * error[self._velocity]
+        with np.errstate(over="ignore", invalid="ignore"):  # said below, in one line
+            action: Array = self._safe + kp * off + kd * error[self._velocity]
         if not np.isfinite(action).all():
             raise FloatingPointError(f"the gains give {action} in the state {observation.state}")
         return action

@@ -156,3 +156,11 @@ def test_a_reference_that_cannot_be_used_is_refused_and_the_one_before_stays():
 def test_a_state_that_is_not_finite_is_an_error_that_names_it():
     with pytest.raises(FloatingPointError, match=r"in the state .*nan"):
         act(PDController("pd", SPEC), [np.nan, 0.0, 0.0, 0.0])
+
+
+@pytest.mark.filterwarnings("error")
+def test_gains_beyond_all_numbers_are_an_error_and_nothing_more():
+    controller = PDController("pd", SPEC, PDConfig(kp=(1e308,)))
+    controller.set_reference([1e10, 0.0, 0.0, 0.0])
+    with pytest.raises(FloatingPointError, match=r"the gains give \[inf\]"):
+        act(controller, np.zeros(4))
