@@ -38,14 +38,18 @@ class SimulatedClock:
             message = self._taken.newest()
             if message is not None:
                 self._taken.subscription.callback(message)
-                self._now, self._moved_at = from_time(message.clock), time.monotonic_ns()
-                self.stands = False
+                self._move(from_time(message.clock))
         except Exception as error:  # a time below 0, or what is no message at all
             self._node.get_logger().warning(
                 f"/clock: a message was refused: {type(error).__name__}: {error}",
                 throttle_duration_sec=5.0,
             )
         return self._now
+
+    def _move(self, now: int) -> None:
+        if now != self._now:  # a simulator that pauses may go on to say which time it is
+            self._now, self._moved_at = now, time.monotonic_ns()
+            self.stands = False
 
     def wait_until(self, deadline: int) -> int | None:
         """See `mbrl_node.control.Clock`. A wait ends early when the clock is set back or stands
