@@ -1,4 +1,5 @@
-"""Does control keep time? The launched system on the machine's clock, simulator and learner beside it.
+"""Does control keep time? The launched system on the machine's clock, simulator and learner beside
+it.
 
 Each run is `ros2 launch mbrl bringup.launch.py use_sim_time:=false`: the simulator stands for a real
 robot, with its own pace and the machine's time in its stamps. After the first model has acted for
@@ -41,7 +42,12 @@ from mbrl_node.spec import load_spec
 
 WARM_UP = 5.0  # s after the chosen controller began to act
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
-PROCESSES = ("sim", "controller", "learner")
+PROCESSES = {
+    "sim": b"lib/mbrl/sim",
+    "controller": b"lib/mbrl/controller",
+    "planner": b"mbrl_node.control.plan_server",
+    "learner": b"lib/mbrl/learner",
+}
 
 
 @dataclass(frozen=True)
@@ -126,9 +132,9 @@ def cpu_times(session: int) -> dict[str, float]:
                 continue
             command = (stat.parent / "cmdline").read_bytes().split(b"\0")
             fields = stat.read_text().rsplit(")", 1)[1].split()
-            names = [p for p in PROCESSES if any(c.endswith(f"lib/mbrl/{p}".encode()) for c in command)]
-            for name in names:
-                result[name] = (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
+            for name, program in PROCESSES.items():
+                if any(part.endswith(program) for part in command):
+                    result[name] = (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
     return result
 
 
@@ -209,9 +215,10 @@ def timing(messages: list[Timing]) -> Row:
     started = slots + lateness
     skipped = np.rint(np.diff(slots) / period).astype(int) - 1
     missed = int(skipped.clip(0).sum() + (latency >= period).sum())
+    slots_passed = len(slots) - 1 + int(skipped.clip(0).sum())
     return {
         "ticks": len(slots),
-        "mean_period_ms": 1e3 * float((started[-1] - started[0]) / (len(slots) - 1 + skipped.sum())),
+        "mean_period_ms": 1e3 * float((started[-1] - started[0]) / slots_passed),
         "period_std_ms": 1e3 * float(np.diff(started).std()),
         "lateness_p50_ms": 1e3 * float(np.median(lateness)),
         "lateness_p99_ms": 1e3 * float(np.quantile(lateness, 0.99)),
@@ -220,7 +227,7 @@ def timing(messages: list[Timing]) -> Row:
         "sent_max_ms": 1e3 * float(latency.max()),
         "execution_ms": 1e3 * float(execution.mean()),
         "missed": missed,
-        "miss_rate": missed / (len(slots) + int(skipped.clip(0).sum())),
+        "miss_rate": missed / (slots_passed + 1),
     }
 
 
@@ -261,7 +268,8 @@ def main() -> None:
                 continue
             run_dir = Path(name) / f"run-{case.rate:g}"  # those without a learner use its models
             rows.append(run(case, options.seconds, Path(name), run_dir))
-            progress(" ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in rows[-1].items()))
+            shown = ((k, f"{v:.4g}" if isinstance(v, float) else v) for k, v in rows[-1].items())
+            progress(" ".join(f"{k}={v}" for k, v in shown))
     first, last = rows[0], rows[-1]
     keys = ("mean_period_ms", "lateness_p99_ms", "lateness_max_ms", "miss_rate")
     summary = {key: first[key] for key in keys} | {"latency_ms": last["latency_ms"]}

@@ -12,6 +12,7 @@ import numpy as np
 
 from mbrl_node.control.controller import Array, Controller, Observation
 from mbrl_node.control.plan_maker import Maker, PlanMaker, PlanRequest, TimedPlan
+from mbrl_node.models import WorldModel
 from mbrl_node.planning import Planner, PlanningError, Rollout
 
 log = logging.getLogger(__name__)
@@ -88,10 +89,10 @@ class PlanningController(Controller):
             self._thread = threading.Thread(target=self._work, name=f"plan-{name}", daemon=True)
             self._thread.start()
 
-    def set_model(self, rollout: Rollout, version: int) -> None:
+    def set_model(self, model: Rollout | WorldModel, version: int) -> None:
         """The next plan uses this model, if plans are made here. May be called from any thread."""
-        if isinstance(self._maker, PlanMaker):
-            self._maker.set_model(rollout, version)
+        if isinstance(self._maker, PlanMaker) and not isinstance(model, WorldModel):
+            self._maker.set_model(model, version)
 
     def set_planner(self, planner: Planner) -> None:
         """The next plan is made by this one, if plans are made here. May be called from any

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mbrl_node.control.controller import Array, Controller, Observation
+from mbrl_node.models import WorldModel
 from mbrl_node.models.policy import Actor
 from mbrl_node.planning import Rollout
 
@@ -18,11 +19,11 @@ class PolicyController(Controller):
         super().__init__(name)
         self._actor: tuple[Actor, int] | None = None
 
-    def set_model(self, rollout: Rollout, version: int) -> None:
+    def set_model(self, model: Rollout | WorldModel, version: int) -> None:
         """The next action comes from this model; nothing changes where it has no policy. May be
         called from any thread."""
-        if rollout.policy is not None:
-            self._actor = (Actor(rollout.policy), version)
+        if model.policy is not None:
+            self._actor = (Actor(model.policy), version)
 
     @property
     def not_ready(self) -> str:

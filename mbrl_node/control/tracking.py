@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mbrl_node.control.controller import Array, Controller, Observation
 from mbrl_node.control.reference import Follower, Reference, StateAt
-from mbrl_node.models import InverseModel
+from mbrl_node.models import InverseModel, WorldModel
 from mbrl_node.planning import ControlLaw, Rollout
 from mbrl_node.spec.system import System
 
@@ -45,11 +45,11 @@ class TrackingController(Controller):
         self._model: tuple[InverseModel, int] | None = None if inverse is None else (inverse, 0)
         self._follower = Follower(None if reference is None else Reference.of(reference, system))
 
-    def set_model(self, rollout: Rollout, version: int) -> None:
+    def set_model(self, model: Rollout | WorldModel, version: int) -> None:
         """The next action comes from this model; nothing changes where it has no inverse model. May
         be called from any thread."""
-        if rollout.inverse is not None:
-            self._model = copy.deepcopy(rollout.inverse).cpu(), version
+        if model.inverse is not None:
+            self._model = copy.deepcopy(model.inverse).cpu(), version
 
     def set_reference(self, states: ArrayLike) -> None:
         """What to follow from the next tick on; see `Reference`. May be called from any thread.

@@ -37,6 +37,7 @@ from mbrl_node.control import (
     SwitchError,
     Tick,
 )
+from mbrl_node.control.planning_process import PlanningProcess
 from mbrl_node.planning import RolloutConfig
 from mbrl_node.ros.controllers import ControllerFactory, Learned, Surroundings, kind_of
 from mbrl_node.ros.convert import transition_to_msg
@@ -49,6 +50,7 @@ from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.qos import LATEST, TRANSITIONS
 from mbrl_node.ros.reports import Reports
 from mbrl_node.ros.state_reader import StateReader
+from mbrl_node.ros.stop_inputs import StopInputs
 from mbrl_node.ros.timing import TickTimes
 from mbrl_node.spec import RobotSpec
 
@@ -106,9 +108,11 @@ class ControlSystem:
         fallback = live.declare(
             "fallback", FallbackConfig, lambda changed: partial(self._set_fallback, changed)
         )
-        self.models = ModelIntake(
-            spec, settings.device, self._get_controllers, measured=not settings.sync
-        )
+        planning = None
+        if not settings.sync:
+            planning = PlanningProcess(spec, str(settings.device), settings.seed)
+            self._undo.callback(planning.close)
+        self.models = ModelIntake(spec, settings.device, self._get_controllers, planning)
         self.models.config = live.declare("rollout", RolloutConfig, self.models.prepare)
         thresholds = live.declare(
             "diagnostics", DiagnosticsConfig, lambda changed: partial(reports.judge_by, changed)
@@ -117,7 +121,7 @@ class ControlSystem:
         around = Surroundings(
             settings.device,
             settings.seed,
-            not settings.sync,
+            planning,
             fallback.max_misses,
             reports.on_plan,
             reports.plans_wanted,
@@ -129,9 +133,8 @@ class ControlSystem:
         deadman = Deadman(settings.deadman_timeout) if settings.deadman_topic else None
         self._deadman = deadman
         self.loop = ControlLoop(spec, self._manager, time.time_ns(), self._stops, settings.dry_run)
-        self._inputs = Inputs(
-            node, spec, self._stops, deadman, settings.deadman_topic, self._get_controllers
-        )
+        self._stop_inputs = StopInputs(node, self._stops, deadman, settings.deadman_topic)
+        self._inputs = Inputs(node, spec, self._get_controllers)
 
         self._commands = node.create_publisher(Float64MultiArray, spec.action.topic, 1)
         self._transitions = node.create_publisher(Transition, "~/transitions", TRANSITIONS)
@@ -154,6 +157,8 @@ class ControlSystem:
         node.create_timer(
             1.0, self._contained(self._report), clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
+        if planning is not None:
+            planning.begin()
         if settings.run_dir:
             needed = not settings.learn and isinstance(self._manager.active, Learned)
             self.models.load_newest(Path(settings.run_dir), needed)
@@ -201,8 +206,13 @@ class ControlSystem:
         """There will be no ticks, so that nothing is reported, until `begin` is called again."""
         self._ticking = False
 
+    def poll_stops(self) -> None:
+        """Takes what stops the robot; at each tick, and now and then where there is none."""
+        self._stop_inputs.poll()
+
     def missing(self) -> str:
         """What has to be there before the first command and is not; empty: all is there."""
+        self.poll_stops()
         self.reader.poll()
         state = self.reader.read()
         if isinstance(state, str):
@@ -222,6 +232,7 @@ class ControlSystem:
             deadline: the same in robot time, ns: of the measurement that is waited for.
         """
         started = time.monotonic_ns()
+        self.poll_stops()
         if self._settings.simulated:
             self.reader.wait_for(deadline, ARRIVAL)
         else:
@@ -247,6 +258,7 @@ class ControlSystem:
     def tick_in_lock_step(self, stamp: int, state: NDArray[Any]) -> Tick:
         """One tick on a state [n] that the simulator gave for this robot time in ns."""
         now = time.monotonic_ns()
+        self.poll_stops()
         tick = self.loop.tick(Observation(stamp, stamp, state), send=self._send)
         self._after(tick)
         acting = self._manager.acting.name
@@ -273,6 +285,7 @@ class ControlSystem:
 
     def stop_robot(self, reason: str) -> bool:
         """The next command of a ramp to the safe one; tells whether it has arrived."""
+        self.poll_stops()
         self.loop.tick(None, reason, self._send)
         return self.loop.safety.at_rest
 

@@ -32,7 +32,7 @@ from mbrl_node.ros.lockstep import StepError, SteppedLearner, SteppedRobot
 from mbrl_node.ros.logs import forward_logs
 from mbrl_node.ros.parameters import LiveParameters, declare, declare_robot
 from mbrl_node.ros.process import ConfigurationError
-from mbrl_node.ros.realtime import make_real_time, prefer_process, settle_memory
+from mbrl_node.ros.realtime import make_real_time, settle_memory
 from mbrl_node.ros.taken import NoExecutor
 from mbrl_node.spec import PluginError, SpecError
 
@@ -43,10 +43,7 @@ LONGEST_RAMP = 2.0  # s for the command to become the safe one
 class ControllerNode(LifecycleNode):
     """Runs the control loop in the main thread; callbacks come in others, plans in one more."""
 
-    urgent_callbacks = True  # what stops the robot waits for no other callback
-
     def __init__(self) -> None:
-        prefer_process()
         self._clock_subscription: Any = None
         super().__init__("mbrl_controller")
         self._end_logs = forward_logs(self)
@@ -56,7 +53,7 @@ class ControllerNode(LifecycleNode):
         self._settings = self._declare_settings()
         self._autostart = declare(self, "autostart", True, "configure and activate at the start")
         self._priority = declare(
-            self, "thread_priority", 50, "real-time priority of control; 0: none", limits=(0, 99)
+            self, "thread_priority", 50, "real-time priority; 0: none", limits=(0, 98)
         )
         self._duration = declare(
             self,
@@ -211,10 +208,13 @@ class ControllerNode(LifecycleNode):
                 raise ConfigurationError(self._problem)
             self.trigger_activate()
         self._autostart = False
-        self.get_logger().info(f"control has {make_real_time(self._priority)}")
+        if not self._settings.sync:
+            self.get_logger().info(f"control has {make_real_time(self._priority)}")
         while not (stop.is_set() or self._ending.is_set()):
             if not self._active.is_set():
                 self._pace_clock.now()  # takes /clock, so that the node's time goes on
+                if (system := self._system) is not None:
+                    system.poll_stops()
                 self._active.wait(0.05)
                 continue
             self._control_until(stop)

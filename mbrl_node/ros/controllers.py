@@ -22,7 +22,9 @@ from mbrl_node.control import (
     TimedPlan,
     TrackingController,
 )
-from mbrl_node.planning import PLANNERS, ActionSpace, Planner, graphed
+from mbrl_node.control.plan_server import PLANNER_GROUP, make_planner
+from mbrl_node.control.planning_process import PlanningProcess
+from mbrl_node.planning import PLANNERS, Planner
 from mbrl_node.planning.planner import PlannerConfig
 from mbrl_node.ros.parameters import LiveParameters
 from mbrl_node.ros.process import ConfigurationError
@@ -31,7 +33,7 @@ from mbrl_node.spec.plugins import find, plugins
 
 MODEL_FREE = ("inverse_dynamics", "pd", "teleop", "external", "random", "hold")
 CONTROLLERS = (*PLANNERS, "policy", *MODEL_FREE)
-PLANNER_GROUP, CONTROLLER_GROUP = "mbrl.planners", "mbrl.controllers"
+CONTROLLER_GROUP = "mbrl.controllers"
 Settable = RandomActions | PDController | Relay
 Learned = PlanningController | PolicyController | TrackingController
 
@@ -54,7 +56,7 @@ class Surroundings:
 
     device: torch.device
     seed: int
-    background: bool  # plans are made beside the control thread
+    process: PlanningProcess | None  # that plans; None: within a tick, for lock-step
     max_late: int
     on_plan: Callable[[str, TimedPlan], None]
     wants_states: Callable[[], bool]
@@ -149,21 +151,25 @@ class ControllerFactory:
         return controller
 
     def _planning(self, name: str, kind: str) -> PlanningController:
-        around, planner = self._around, find(PLANNER_GROUP, kind, PLANNERS, Planner)
-        space, dt = ActionSpace.of(self._spec).to(around.device), self._spec.dt
+        around, spec, dt = self._around, self._spec, self._spec.dt
+        planner = find(PLANNER_GROUP, kind, PLANNERS, Planner)
 
         def make(config: PlannerConfig) -> Planner:
-            return graphed(planner(config, space, dt, around.seed))
+            return make_planner(kind, config, spec, str(around.device), around.seed)
 
         def prepare(changed: PlannerConfig) -> Callable[[], None]:
-            return partial(controller.set_planner, make(changed))
+            made = make(changed)  # raises what is wrong with it
+            if around.process is not None:
+                return partial(around.process.set_planner, name, changed)
+            return partial(controller.set_planner, made)
 
         config = self._live.declare(name, planner.Config, prepare)
+        made = make(config)
         controller = PlanningController(
             name,
-            make(config),
+            around.process.maker(name, kind, config) if around.process is not None else made,
             dt,
-            background=around.background,
+            background=around.process is not None,
             on_plan=partial(around.on_plan, name),
             wants_states=around.wants_states,
             max_late=around.max_late,

@@ -13,6 +13,8 @@ import torch
 from mbrl_msgs.msg import ModelUpdate
 
 from mbrl_node.control import Controller
+from mbrl_node.control.line import CallError
+from mbrl_node.control.planning_process import PlanningProcess
 from mbrl_node.models import CheckpointError, WorldModel, load_checkpoint, newest_checkpoint
 from mbrl_node.planning import Rollout, RolloutConfig
 from mbrl_node.ros.controllers import Learned
@@ -24,12 +26,13 @@ log = logging.getLogger(__name__)
 
 
 class ModelIntake:
-    """Loads the newest model and hands it out, for the next plan of each.
+    """Hands the newest model out, for the next plan of each: to the planning process, and what it
+    has for policy and tracking to the controllers here.
 
     Args:
         controllers: those there are now, by name.
-        measured: `rollout.precision: auto` may go by what is faster, which may differ from run to
-            run; else it means fp32.
+        planning: None: plans are made here, in lock-step. Then `rollout.precision: auto` means
+            fp32, as what is measured to be faster may differ from run to run.
 
     Attributes:
         config: how rollouts are made; changed by what `prepare` gives.
@@ -42,16 +45,17 @@ class ModelIntake:
         spec: RobotSpec,
         device: torch.device,
         controllers: Callable[[], dict[str, Controller]],
-        measured: bool,
+        planning: PlanningProcess | None,
     ) -> None:
         self._spec, self._device, self._controllers = spec, device, controllers
-        self._measured = measured
+        self._planning = planning
         self.config = RolloutConfig()
         self.version, self.held_out_error = 0, math.nan
         self._taken_at = math.nan
         self._model: WorldModel | None = None
-        self._rollout: tuple[Rollout, int] | None = None
-        self._lock = threading.Lock()
+        self._handed_out: tuple[Rollout | WorldModel, int] | None = None
+        self._lock = threading.Lock()  # around what is handed out
+        self._taking = threading.Lock()  # one model at a time
 
     @property
     def age(self) -> float | None:
@@ -70,9 +74,8 @@ class ModelIntake:
         try:
             if msg.spec_hash != self._spec.hash:
                 raise CheckpointError(f"{msg.path}: is of another robot than '{self._spec.name}'")
-            model, _ = load_checkpoint(Path(msg.path), self._spec)
-            self._use(model, msg.version, msg.held_out_error)
-        except CheckpointError as error:
+            self._take(Path(msg.path), msg.version, msg.held_out_error)
+        except (CheckpointError, CallError) as error:
             log.error("model %d refused: %s", msg.version, error)
         except Exception as error:  # the one in use goes on
             log.error("model %d refused: %s: %s", msg.version, type(error).__name__, error)
@@ -85,48 +88,54 @@ class ModelIntake:
         """
         newest = newest_checkpoint(run_dir / "models", self._spec)
         if newest is not None:
-            _, model, info = newest
-            self._use(model, int(info["version"]), float(info["held_out_error"]))  # type: ignore[call-overload,arg-type]
+            file, _, info = newest
+            self._take(file, int(info["version"]), float(info["held_out_error"]))  # type: ignore[call-overload,arg-type]
         elif needed:
             raise ConfigurationError(
                 f"{run_dir}: has no model of '{self._spec.name}', and learn is false"
             )
 
-    def _use(self, model: WorldModel, version: int, held_out_error: float) -> None:
-        rollout = self._make_rollout(model, self.config)
-        with self._lock:
+    def _take(self, file: Path, version: int, held_out_error: float) -> None:
+        with self._taking:
             if version <= self.version:
                 return
-            self._model, self.version = model, version
-            self.held_out_error, self._taken_at = held_out_error, time.monotonic()
-            self._hand_out(rollout)
+            model: Rollout | WorldModel | None = None
+            if self._planning is None:
+                self._model, _ = load_checkpoint(file, self._spec)
+                model = self._make_rollout(self._model, self.config)
+            elif self._planning.load(file, version):
+                model, _ = load_checkpoint(file, self._spec)
+            self.version, self.held_out_error = version, held_out_error
+            self._taken_at = time.monotonic()
+            if model is not None:
+                self._hand_out(model)
 
     def _make_rollout(self, model: WorldModel, config: RolloutConfig) -> Rollout:
-        if not self._measured and config.precision == "auto":
+        if config.precision == "auto":
             config = config.model_copy(update={"precision": "fp32"})
         return Rollout(model.to(self._device), Task.of(self._spec), config)
 
-    def _hand_out(self, rollout: Rollout) -> None:
-        self._rollout = (rollout, self.version)
-        for controller in self._controllers().values():
-            if isinstance(controller, Learned):
-                controller.set_model(*self._rollout)
+    def _hand_out(self, model: Rollout | WorldModel) -> None:
+        with self._lock:
+            self._handed_out = (model, self.version)
+            for controller in self._controllers().values():
+                if isinstance(controller, Learned):
+                    controller.set_model(*self._handed_out)
 
     def equip(self, controller: Controller) -> None:
         """Gives the model in use to a controller that came later."""
         with self._lock:
-            if self._rollout is not None and isinstance(controller, Learned):
-                controller.set_model(*self._rollout)
+            if self._handed_out is not None and isinstance(controller, Learned):
+                controller.set_model(*self._handed_out)
 
     def prepare(self, config: RolloutConfig) -> Callable[[], None]:
         """What makes rollouts of the model in use, and of those to come, in another way."""
-        model = self._model
-        rollout = self._make_rollout(model, config) if model is not None else None
 
         def commit() -> None:
             self.config = config
-            with self._lock:
-                if rollout is not None and model is self._model:
-                    self._hand_out(rollout)
+            if self._planning is not None:
+                self._planning.set_rollout(config)
+            elif self._model is not None:
+                self._hand_out(self._make_rollout(self._model, config))
 
         return commit

@@ -23,11 +23,7 @@ class ConfigurationError(Exception):
 
 
 class RunnableNode(Protocol):
-    """A node whose main thread does its work while callbacks come in another thread.
-
-    With an attribute `urgent_callbacks` that is true, they come in two, for callback groups that
-    must not wait for the others.
-    """
+    """A node whose main thread does its work while callbacks come in another thread."""
 
     def run(self, stop: threading.Event) -> None:
         """Works until `stop` is set, or the work is done."""
@@ -80,14 +76,9 @@ def main(module: str, node_class: str) -> int:
 
 def _run(node: Any, stop: threading.Event) -> None:
     from rclpy.exceptions import InvalidHandle
-    from rclpy.executors import (
-        ExternalShutdownException,
-        MultiThreadedExecutor,
-        SingleThreadedExecutor,
-    )
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-    urgent = getattr(node, "urgent_callbacks", False)
-    executor = MultiThreadedExecutor(2) if urgent else SingleThreadedExecutor()
+    executor = SingleThreadedExecutor()
     executor.add_node(node)
     ending = threading.Event()
 

@@ -7,33 +7,29 @@ import gc
 import os
 import threading
 
-NICE = -10  # of the control process, for those of its threads that are not real-time
-
-
-def prefer_process() -> None:
-    """Threads that this one starts from now on come before those of other programs, if that is
-    allowed. One of them that waits for a processor while it holds Python's lock holds up control
-    as well."""
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
-
 
 def make_real_time(priority: int) -> str:
-    """Gives this thread, and no thread that it starts, a real-time priority (SCHED_FIFO) if that is
-    allowed; tells what came of it.
+    """Gives this thread a real-time priority (SCHED_FIFO) and all others of this process, and those
+    that they start, the one below it, if that is allowed; tells what came of it.
+
+    All of them: a thread that waits for a processor may hold Python's lock or one of DDS's, and
+    then control waits with it. Linux lets threads of the usual kind wait for milliseconds.
 
     Args:
-        priority: 1 to 99, as `thread_priority` of ros2_control; 0: nothing is done.
+        priority: 2 to 98, as `thread_priority` of ros2_control; 0: nothing is done.
     """
-    if priority:
-        policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
-        try:
-            os.sched_setscheduler(0, policy, os.sched_param(priority))
-            return f"real-time priority {priority}"
-        except OSError as error:
-            reason = f" ({error.strerror}; docs/safety.md says how to allow it)"
-    nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    return f"no real-time priority{reason if priority else ''}, nice value {nice}"
+    if priority == 0:
+        return "no real-time priority, as configured"
+    own = threading.get_native_id()
+    try:
+        os.sched_setscheduler(own, os.SCHED_FIFO, os.sched_param(priority))
+    except OSError as error:
+        return f"no real-time priority ({error.strerror}; docs/safety.md says how to allow it)"
+    for thread in map(int, os.listdir("/proc/self/task")):
+        if thread != own:
+            with contextlib.suppress(OSError):  # it has just ended
+                os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(priority - 1))
+    return f"real-time priority {priority}"
 
 
 def settle_memory() -> None:

@@ -6,7 +6,7 @@ it, and decides when. Here a message waits in the middleware until somebody asks
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from rclpy.callback_groups import CallbackGroup
@@ -48,11 +48,12 @@ class Taken(Generic[Message]):
     def newest(self) -> Message | None:
         """The newest message that has not been given yet, or None; those before it are dropped."""
         newest: Message | None = None
-        while (message := self._take()) is not None:
+        while (message := self.take()) is not None:
             newest = message
         return newest
 
-    def _take(self) -> Message | None:
+    def take(self) -> Message | None:
+        """The next message, or None."""
         handle = self.subscription.handle
         with handle:
             taken = handle.take_message(self.subscription.msg_type, False)
@@ -78,5 +79,30 @@ class Waiter:
         self._set.wait(round(timeout * 1e9))
 
 
-def _never_called(message: object) -> None:
-    raise AssertionError("the control thread takes this message, no executor")
+class PolledService:
+    """A service whose requests wait until somebody polls. Only one thread may use it.
+
+    Args:
+        answer: fills in the response, and gives it.
+    """
+
+    def __init__(self, node: Node, kind: Any, name: str, answer: Callable[[Any, Any], Any]) -> None:
+        self._kind, self._answer = kind, answer
+        self._service: Any = node.create_service(
+            kind, name, _never_called, callback_group=NoExecutor()
+        )
+
+    def poll(self) -> None:
+        """Answers the requests that have come."""
+        handle = self._service.handle
+        while True:
+            with handle:
+                request, header = handle.service_take_request(self._kind.Request)
+            if header is None:
+                return
+            response = self._answer(request, self._kind.Response())
+            self._service.send_response(response, header)
+
+
+def _never_called(*message: object) -> None:
+    raise AssertionError("the control thread takes this, no executor")

@@ -1,0 +1,91 @@
+"""What stops the robot from outside, taken by the control thread itself: no other callback, such as
+one that activates somebody's controller, is in its way."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from mbrl_node.control import Deadman, StopError, Stops
+from mbrl_node.ros.taken import NoExecutor, PolledService, Taken
+
+log = logging.getLogger(__name__)
+
+RELIABLE = QoSProfile(depth=10)
+BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+class StopInputs:
+    """`~/estop` as topic and service, `~/release_estop`, and the deadman switch. Only one thread may
+    poll.
+
+    Args:
+        deadman_topic: of a switch that has to be held (std_msgs/Bool); empty: there is none.
+    """
+
+    def __init__(
+        self, node: Node, stops: Stops, deadman: Deadman | None, deadman_topic: str
+    ) -> None:
+        self._stops, self._deadman = stops, deadman
+        # Heard from publishers of any quality of service: who does not fit the one fits the other.
+        self._estop: list[Taken[Bool]] = [
+            _taken(node, "~/estop", q) for q in (RELIABLE, BEST_EFFORT)
+        ]
+        self._held = _taken(node, deadman_topic, BEST_EFFORT) if deadman is not None else None
+        self._services = [
+            PolledService(node, Trigger, "~/estop", self._on_estop),
+            PolledService(node, Trigger, "~/release_estop", self._on_release),
+        ]
+
+    def poll(self) -> None:
+        """Takes what has come. Never raises."""
+        try:
+            for taken in self._estop:
+                while (message := taken.take()) is not None:
+                    self._stops.on_topic(message.data)
+            if self._held is not None and self._deadman is not None:
+                held = self._held.newest()
+                if held is not None:
+                    self._deadman.pressed(held.data, time.monotonic())
+            for service in self._services:
+                service.poll()
+        except Exception as error:  # what cannot be understood may have meant stop
+            self._stops.latch(
+                f"an input that stops cannot be read: {type(error).__name__}: {error}"
+            )
+
+    def _on_estop(self, request: Any, response: Any) -> Any:
+        self._stops.latch("emergency stop by its service")
+        response.success, response.message = True, "stopped until ~/release_estop is called"
+        return response
+
+    def _on_release(self, request: Any, response: Any) -> Any:
+        try:
+            response.message, response.success = self._stops.release(), True
+            log.warning(response.message)
+        except StopError as error:
+            response.message, response.success = str(error), False
+            log.warning("the stop stays: %s", error)
+        return response
+
+
+def _taken(node: Node, topic: str, qos: QoSProfile) -> Taken[Bool]:
+    # rclpy would warn of publishers that do not fit.
+    quiet = SubscriptionEventCallbacks(use_default_callbacks=False)
+    return Taken.of(
+        node,
+        node.create_subscription(
+            Bool, topic, _never_called, qos, callback_group=NoExecutor(), event_callbacks=quiet
+        ),
+    )
+
+
+def _never_called(message: object) -> None:
+    raise AssertionError("the control thread takes this message, no executor")
