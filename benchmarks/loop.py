@@ -1,9 +1,9 @@
 """Does control keep time? The launched system on the machine's clock, simulator and learner beside
 it.
 
-Each run is `ros2 launch mbrl bringup.launch.py use_sim_time:=false`: the simulator stands for a real
-robot, with its own pace and the machine's time in its stamps. After the first model has acted for
-some seconds, every tick is looked at (topic ~/timing):
+Each run is `ros2 launch mbrl bringup.launch.py use_sim_time:=false`: the simulator stands for a
+real robot, with its own pace and the machine's time in its stamps. After the first model has acted
+for some seconds, every tick is looked at (topic ~/timing):
 
 period     from one tick's first instruction to the next one's
 lateness   from the slot to the tick's first instruction

@@ -23,8 +23,8 @@ BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class StopInputs:
-    """`~/estop` as topic and service, `~/release_estop`, and the deadman switch. Only one thread may
-    poll.
+    """`~/estop` as topic and service, `~/release_estop`, and the deadman switch. Only one thread
+    may poll.
 
     Args:
         deadman_topic: of a switch that has to be held (std_msgs/Bool); empty: there is none.
