@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import sys
 import threading
 import time
@@ -32,7 +31,6 @@ from rcl_interfaces.msg import Parameter
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.executors import (
     ExternalShutdownException,
-    MultiThreadedExecutor,
     SingleThreadedExecutor,
     TimeoutException,
 )
@@ -56,6 +54,8 @@ NODE = "/mbrl_controller"
 JOINTS = ["slider_to_cart", "cart_to_pole"]
 SECOND = 10**9
 FAR = -(2**62)  # a deadline that has passed: nothing is waited for
+# By the control thread, in its ticks.
+TAKEN = ("/fuzz/joint_states", "/fuzz/deadman", "/clock", f"{NODE}/estop")
 # What is logged as an error of what comes from outside; any other error is our own.
 REFUSALS = ("model ", "the reset failed: ", "refused: transition ")
 
@@ -121,7 +121,7 @@ class Rig:
 
     Args:
         simulated: its time is that of /clock, and callbacks come where the test waits for them; in
-            the same order each time. Otherwise as on a robot: in threads of their own.
+            the same order each time. Otherwise as on a robot: in a thread of their own.
         errors: what is logged as an error.
     """
 
@@ -146,7 +146,7 @@ class Rig:
             signal_handler_options=SignalHandlerOptions.NO,
         )
         self.simulated, self.errors = simulated, errors
-        self._executor = SingleThreadedExecutor() if simulated else MultiThreadedExecutor(2)
+        self._executor = SingleThreadedExecutor()
         self.node = controller_node.ControllerNode()
         self._executor.add_node(self.node)
         self.node.trigger_configure()
@@ -238,7 +238,7 @@ class Rig:
     def publish(self, topic: str, message: Any) -> None:
         """A message, or bytes that are one or not."""
         self.publishers[topic].publish(message)
-        if topic not in ("/fuzz/joint_states", "/clock"):  # those are taken in the tick
+        if topic not in TAKEN:
             self.spin()
 
     def spin(self) -> None:
@@ -255,11 +255,14 @@ class Rig:
     def call(self, service: str, request: Any) -> Any:
         """The answer to a request; all are answered."""
         future = self._clients[service].call_async(request)
-        if self.simulated:
-            self._executor.spin_until_future_complete(future, timeout_sec=20.0)
-        else:
-            self._until(future.done)
-        assert future.done(), f"{service} was not answered: {request}"
+        deadline = time.monotonic() + 20.0
+        while not future.done():
+            assert time.monotonic() < deadline, f"{service} was not answered: {request}"
+            self.system.poll_stops()  # as in the tick to come
+            if self.simulated:
+                self._executor.spin_once(timeout_sec=0.001)
+            else:
+                time.sleep(0.0005)
         return future.result()
 
     def set_clock(self, clock: Time) -> None:
@@ -312,7 +315,7 @@ class Rig:
         sent: list[Any] = []
 
         def take() -> bool:
-            while (message := self._sent._take()) is not None:
+            while (message := self._sent.take()) is not None:
                 sent.append(message)
             return bool(sent)
 
@@ -421,7 +424,6 @@ def rig(folder: Path, simulated: bool) -> Iterator[Rig]:
     before = list(library.handlers), library.level, library.propagate
     interval, errors = sys.getswitchinterval(), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "setpriority", lambda *_: None)  # not of the tests' process
         for level in ("debug", "info", "warning"):
             patch.setattr(RcutilsLogger, level, lambda *_, **__: True)
         for level in ("error", "fatal"):

@@ -130,7 +130,9 @@ def messages() -> st.SearchStrategy[Event]:
     commands = st.tuples(
         st.sampled_from([f"{NODE}/teleop", f"{NODE}/external", f"{NODE}/reference"]), arrays
     )
-    switches = st.tuples(st.sampled_from([f"{NODE}/estop", "/fuzz/deadman"]), bools)
+    switches = st.tuples(
+        st.sampled_from([f"{NODE}/estop", "/fuzz/deadman"]), bools | st.binary(max_size=6)
+    )
     return st.one_of(commands, switches).map(
         lambda pair: Event(f"publish {pair}", lambda rig: rig.publish(*pair))
     )
