@@ -116,7 +116,8 @@ class PlanningProcess:
             try:
                 self._ensure()
             except (LineError, CallError, OSError) as error:  # tried again when it is needed
-                log.error("the planning process: %s", error)
+                if not self._closed:
+                    log.error("the planning process: %s", error)
 
         threading.Thread(target=start, name="start-planning", daemon=True).start()
 

@@ -157,11 +157,11 @@ class ControlSystem:
         node.create_timer(
             1.0, self._contained(self._report), clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
-        if planning is not None:
-            planning.begin()
         if settings.run_dir:
             needed = not settings.learn and isinstance(self._manager.active, Learned)
             self.models.load_newest(Path(settings.run_dir), needed)
+        if planning is not None:
+            planning.begin()
 
     def _make_manager(self, fallback: FallbackConfig) -> ControllerManager:
         first = self._node.get_parameter("controller").value
