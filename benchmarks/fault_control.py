@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 from std_msgs.msg import Float64MultiArray
@@ -188,6 +190,32 @@ def lifecycle(trial: Trial, rig: ControllerRig) -> None:
     trial.commanded("safe command until a new one")
     rig.set_parameter("teleop.timeout", 0.5)
     rig.switch("mppi")
+    trial.recovers()
+
+
+def planning_process(rig: ControllerRig) -> int:
+    """The number of the controller's only child."""
+    tasks = Path(f"/proc/{rig.process.pid}/task")
+    (child,) = " ".join(f.read_text() for f in tasks.glob("*/children")).split()
+    return int(child)
+
+
+@add("the planning process is killed")
+def planning_killed(trial: Trial, rig: ControllerRig) -> None:
+    rig.restore()
+    with trial.fault(lambda: os.kill(planning_process(rig), signal.SIGKILL), lambda: None):
+        trial.fallback("the planning process has died", "mppi")
+    trial.recovers()
+
+
+@add("the planning process hangs")
+def planning_hangs(trial: Trial, rig: ControllerRig) -> None:
+    rig.restore()
+    hung = planning_process(rig)
+    with trial.fault(
+        lambda: os.kill(hung, signal.SIGSTOP), lambda: os.kill(hung, signal.SIGCONT)
+    ):
+        trial.fallback("no plan in time for 5 ticks", "mppi")
     trial.recovers()
 
 

@@ -413,6 +413,8 @@ class Rig:
         self._executor.shutdown()
         self.node.close()
         self.node.destroy_node()
+        # Else its lifecycle services are found by others until it is collected as garbage.
+        self.node._state_machine.destroy_when_not_in_use()
         self.other.destroy_node()
         rclpy.shutdown()
 
