@@ -77,7 +77,7 @@ def robot_file(folder: Path, rate: float) -> Path:
     assert path is not None
     robot = yaml.safe_load(path.read_text())
     robot["rate"] = rate
-    robot["sim"] |= {"physics_rate": max(500, rate), "state_rate": rate}
+    robot["sim"] |= {"physics_rate": rate * math.ceil(500 / rate), "state_rate": rate}
     result = folder / f"cartpole_{rate:g}.yaml"
     result.write_text(yaml.safe_dump(robot))
     return result
