@@ -21,6 +21,7 @@ import contextlib
 import math
 import os
 import signal
+import statistics
 import subprocess
 import tempfile
 import time
@@ -191,12 +192,13 @@ def run(case: Case, seconds: float, folder: Path, run_dir: Path) -> Row:
         busy = np.divide(*(core_times() - cores).T)
     node.destroy_node()
     rclpy.shutdown(context=context)
+    plans = [s.plan_time for s in seen.status if not math.isnan(s.plan_time)]
     return {
         "case": case.name,
         "rate_hz": case.rate,
         "seconds": elapsed,
         **timing(seen.timing[first:]),
-        "plan_ms": 1e3 * float(np.nanmedian([s.plan_time for s in seen.status] or [math.nan])),
+        "plan_ms": 1e3 * statistics.median(plans) if plans else math.nan,
         "late_plans": seen.status[-1].late_plans,
         "models_a_second": (seen.status[-1].model_version - models) / elapsed,
         "latency_ms": latency(seen),

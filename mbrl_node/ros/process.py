@@ -49,7 +49,7 @@ def main(module: str, node_class: str) -> int:
 
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGTERM, on_signal)
-    sys.setswitchinterval(0.0005)  # s; a thread that is late must not wait 5 ms for the interpreter
+    sys.setswitchinterval(0.0001)  # s; a thread that is late must not wait 5 ms for the interpreter
 
     make: Callable[[], RunnableNode] = getattr(importlib.import_module(module), node_class)
 
