@@ -105,9 +105,7 @@ class ControlSystem:
         node, spec, settings, live = self._node, self._spec, self._settings, self._live
         self.reader = StateReader(node, spec, self.robot_time, settings.simulated)
 
-        fallback = live.declare(
-            "fallback", FallbackConfig, lambda changed: partial(self._set_fallback, changed)
-        )
+        fallback = live.declare("fallback", FallbackConfig, self._prepare_fallback)
         planning = None
         if not settings.sync:
             planning = PlanningProcess(spec, str(settings.device), settings.seed)
@@ -129,6 +127,10 @@ class ControlSystem:
         self._factory = ControllerFactory(node, spec, live, around)
         self._manager = self._make_manager(fallback)
         self._undo.callback(self._manager.close)
+        try:
+            self._check_chain(fallback)
+        except ValueError as error:
+            raise ConfigurationError(f"{node.get_name()}: parameter fallback.{error}") from None
         live.watch("controller", self._set_controller)
         deadman = Deadman(settings.deadman_timeout) if settings.deadman_topic else None
         self._deadman = deadman
@@ -369,6 +371,16 @@ class ControlSystem:
         name = self._manager.active.name
         if self._node.get_parameter("controller").value != name:
             self._node.set_parameters([Parameter("controller", value=name)])
+
+    def _prepare_fallback(self, config: FallbackConfig) -> Callable[[], None]:
+        self._check_chain(config)
+        return partial(self._set_fallback, config)
+
+    def _check_chain(self, config: FallbackConfig) -> None:
+        kinds = self._factory.kinds
+        for name in config.chain:
+            if kind_of(name, kinds) is None and name not in self._manager.controllers:
+                raise ValueError(f"chain: there is no controller '{name}' ({', '.join(kinds)})")
 
     def _set_fallback(self, config: FallbackConfig) -> None:
         self._manager.fallback = config

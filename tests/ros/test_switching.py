@@ -229,6 +229,7 @@ def test_settings_of_a_planner_take_effect_while_it_plans(driven, status):
         ({"mppi__temperature": 0.0}, "mppi.temperature: 0.0: Input should be greater than 0"),
         ({"mppi__samples": 5, "mppi__temperature": 0.0}, "mppi.temperature: 0.0: "),
         ({"fallback__max_misses": 0}, "Parameter fallback.max_misses out of range. Min: 1"),
+        ({"fallback__chain": ["pd", "holt"]}, "chain: there is no controller 'holt'"),
         ({"robot": "other"}, "Trying to set a read-only parameter: robot"),
         ({"seed": 5}, "Trying to set a read-only parameter: seed"),
         ({"no_such_parameter": 5}, "undeclared parameter"),
