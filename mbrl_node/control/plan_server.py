@@ -140,7 +140,6 @@ class PlanServer:
 def main(plans: int, settings: int) -> None:
     """Serves until the other process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the other one ends us
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # control's are not for plans
     sys.setswitchinterval(0.0005)
     torch.set_num_threads(1)
     server = PlanServer()

@@ -3,6 +3,7 @@ it."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -154,6 +155,8 @@ class PlanningProcess:
                 stdin=subprocess.DEVNULL,
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
             )
+            with contextlib.suppress(OSError):  # a real-time priority is not for plans
+                os.sched_setscheduler(self._process.pid, os.SCHED_OTHER, os.sched_param(0))
             for end in theirs:
                 end.close()
             self._plans, self._settings = (Line(end) for end in ours)
