@@ -27,8 +27,8 @@ from mbrl_node.planning import (
     RolloutConfig,
     graphed,
 )
-from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.plugins import find
+from mbrl_node.spec.robot import delay_periods
 from mbrl_node.spec.system import System
 from mbrl_node.spec.task import Task
 
@@ -115,8 +115,7 @@ class Agent:
         self.steps = len(self.learner.store)  # in this run, those of earlier sessions too
         self.episode = 0
         self.plan_time = 0.0  # s that the last plan took
-        delay = system.action.delay if isinstance(system, RobotSpec) else 0.0
-        self._delay = round(delay / system.dt)  # periods from an action to its effect
+        self._delay = delay_periods(system)
         self._take_model()
         self.begin_episode()
 

@@ -25,6 +25,10 @@ class Observation:
     in_flight: tuple[Array, ...] = ()  # commands sent whose effect the state does not show yet,
     # oldest first, [m] each: the first is in effect now
 
+    def in_effect(self, action: Array) -> Array:
+        """The command that is in effect at the measurement when `action` is sent, [m]."""
+        return self.in_flight[0] if self.in_flight else action
+
 
 class ControllerConfig(BaseModel):
     """What can be set of a controller: nothing, but in subclasses."""

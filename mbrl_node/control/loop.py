@@ -20,6 +20,7 @@ from mbrl_node.control.safety import Envelope, SafetyFilter
 from mbrl_node.control.stops import Stops
 from mbrl_node.data import Transition
 from mbrl_node.spec import RobotSpec
+from mbrl_node.spec.robot import delay_periods
 from mbrl_node.spec.terms import RangeTermination, TermReward, goal_function
 
 Array = NDArray[np.float64]
@@ -67,7 +68,7 @@ class ControlLoop:
         self._spec, self._manager, self.session = spec, manager, session
         self._stops, self._dry_run = stops or Stops(), dry_run
         self._period, self._break = round(spec.dt * 1e9), round(max(BREAK, 5 * spec.dt) * 1e9)
-        self._delay = round(spec.action.delay / spec.dt)  # ticks
+        self._delay = delay_periods(spec)  # ticks
         self.safety = SafetyFilter(spec)
         self._envelope = Envelope(spec)
         self._commands: deque[Array] = deque(maxlen=self._delay + LONGEST_AGE)
@@ -207,7 +208,7 @@ class ControlLoop:
         sent = self._sent
         if sent is None or self._dry_run:
             return None
-        in_effect = (*sent.observation.in_flight, sent.action)[0]
+        in_effect = sent.observation.in_effect(sent.action)
         next_state = torch.as_tensor(now.state)
         state, action = torch.as_tensor(sent.observation.state), torch.as_tensor(in_effect)
         reward = float(self._reward(state, action, next_state))

@@ -180,7 +180,7 @@ class PlanningController(Controller):
             self._request = request
             self._wake.notify()
         look_back = history - 1
-        past = [*self._past, (observation.state, (*observation.in_flight, action)[0])]
+        past = [*self._past, (observation.state, observation.in_effect(action))]
         self._past = past[len(past) - look_back :] if look_back else []
         if self._thread is None:
             self._serve(request)

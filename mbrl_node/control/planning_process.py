@@ -25,6 +25,8 @@ from mbrl_node.spec import RobotSpec
 
 log = logging.getLogger(__name__)
 
+Call = tuple[str, dict[str, Any]]
+
 SHORTEST_LIFE = 1.0  # s between two starts
 
 
@@ -61,21 +63,18 @@ class PlanningProcess:
     def maker(self, name: str, kind: str, config: PlannerConfig) -> RemoteMaker:
         """A planner of the process."""
         self._planners[name] = _Planner(kind, config)
-        if self._settings is not None:
-            self._set_planner(name)
+        self._tell_change(self._planner_call(name))
         return RemoteMaker(self, name)
 
     def set_planner(self, name: str, config: PlannerConfig) -> None:
         """Changes a planner's settings for its next plan."""
         self._planners[name] = replace(self._planners[name], config=config)
-        if self._settings is not None:
-            self._set_planner(name)
+        self._tell_change(self._planner_call(name))
 
     def set_rollout(self, config: RolloutConfig) -> None:
         """Changes how models are rolled out."""
         self._rollout = config
-        if self._settings is not None:
-            self._set("rollout", {"config": config.model_dump(mode="json")})
+        self._tell_change(self._rollout_call())
 
     def load(self, file: Path, version: int) -> bool:
         """The next plan uses this model; tells whether the file has a policy or an inverse model.
@@ -84,17 +83,26 @@ class PlanningProcess:
             CallError: it cannot be used, and the one before stays; the message says why.
             LineError: the process died of it.
         """
-        answer, _ = self._set("model", {"file": str(file), "version": version})
+        call = self._model_call(file, version)
+        answer, _ = self._call(lambda: self._settings, *call, {})
         self._model, self.history = (file, version), answer["history"]
         return bool(answer["others"])
 
-    def _set_planner(self, name: str) -> None:
+    def _tell_change(self, call: Call) -> None:
+        """A process that is not there yet is told all at its start."""
+        if self._settings is not None:
+            self._call(lambda: self._settings, *call, {})
+
+    def _planner_call(self, name: str) -> Call:
         planner = self._planners[name]
         config = planner.config.model_dump(mode="json")
-        self._set("planner", {"name": name, "kind": planner.kind, "config": config})
+        return "planner", {"name": name, "kind": planner.kind, "config": config}
 
-    def _set(self, what: str, values: dict[str, Any]) -> Answer:
-        return self._call(lambda: self._settings, what, values, {})
+    def _rollout_call(self) -> Call:
+        return "rollout", {"config": self._rollout.model_dump(mode="json")}
+
+    def _model_call(self, file: Path, version: int) -> Call:
+        return "model", {"file": str(file), "version": version}
 
     def plan(self, what: str, values: dict[str, Any], arrays: Arrays) -> Answer:
         """A call for a plan. In a planning thread.
@@ -170,15 +178,13 @@ class PlanningProcess:
         """All that was set so far."""
         robot = self._spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
         path = str(self._spec.path) if self._spec.path else ""
-        calls: list[tuple[str, dict[str, Any]]] = [
+        calls: list[Call] = [
             ("robot", {"robot": robot, "path": path, "device": self._device, "seed": self._seed}),
-            ("rollout", {"config": self._rollout.model_dump(mode="json")}),
+            self._rollout_call(),
+            *(self._planner_call(name) for name in self._planners),
         ]
-        for name, planner in self._planners.items():
-            config = planner.config.model_dump(mode="json")
-            calls.append(("planner", {"name": name, "kind": planner.kind, "config": config}))
         if self._model is not None:
-            calls.append(("model", {"file": str(self._model[0]), "version": self._model[1]}))
+            calls.append(self._model_call(*self._model))
         for what, values in calls:
             answer, _ = line.call(what, values)
             self._tell(answer)

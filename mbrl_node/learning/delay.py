@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mbrl_node.data import Batch, ReplayBuffer
 from mbrl_node.models.geometry import StateGeometry
-from mbrl_node.spec import RobotSpec
+from mbrl_node.spec.robot import delay_periods
 from mbrl_node.spec.system import System
 
 Array = NDArray[np.float64]
@@ -58,8 +58,7 @@ def delay_of(buffer: ReplayBuffer, system: System) -> DelayEstimate | None:
     start = max(0, len(buffer) - NEWEST)
     data = buffer.batch(start=start)
     first = (buffer.first()[start : start + len(data)] - start).clamp(min=0)
-    file = system.action.delay if isinstance(system, RobotSpec) else 0.0
-    return measure_delay(data, first, system, round(file / system.dt))
+    return measure_delay(data, first, system, delay_periods(system))
 
 
 def measure_delay(

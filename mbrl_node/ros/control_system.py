@@ -316,11 +316,6 @@ class ControlSystem:
         self._reset_again_at = time.monotonic() + 5.0
         self._reset.call_async(Trigger.Request()).add_done_callback(self._contained(self._on_reset))
 
-    @property
-    def session(self) -> int:
-        """Of the transitions."""
-        return self.loop.session
-
     # Callbacks: the callback thread.
 
     def _on_reset(self, future: Any) -> None:

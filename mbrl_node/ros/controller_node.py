@@ -281,7 +281,7 @@ class ControllerNode(LifecycleNode):
                 tick = system.tick_in_lock_step(stamp, state)
                 ticks += 1
                 if learner is not None and ticks % lesson == 0:
-                    update = learner.learn(system.session, system.loop.transitions)
+                    update = learner.learn(system.loop.session, system.loop.transitions)
                     if update is not None:
                         system.models.take(update)
                 if tick.reset:

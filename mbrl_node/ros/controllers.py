@@ -154,8 +154,11 @@ class ControllerFactory:
         around, spec, dt = self._around, self._spec, self._spec.dt
         planner = find(PLANNER_GROUP, kind, PLANNERS, Planner)
 
+        # One that is only to say what is wrong with its settings has no business on a GPU.
+        device = "cpu" if around.process is not None else str(around.device)
+
         def make(config: PlannerConfig) -> Planner:
-            return make_planner(kind, config, spec, str(around.device), around.seed)
+            return make_planner(kind, config, spec, device, around.seed)
 
         def prepare(changed: PlannerConfig) -> Callable[[], None]:
             made = make(changed)  # raises what is wrong with it

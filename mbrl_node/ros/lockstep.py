@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.node import Node
 
-from mbrl_node.ros.taken import NoExecutor
+from mbrl_node.ros.taken import NoExecutor, PolledService
 from mbrl_node.spec import RobotSpec
 
 Array = NDArray[np.float64]
@@ -32,7 +32,7 @@ class StepError(Exception):
     """The other side did not do what it was asked to; the message is a sentence that says why."""
 
 
-class LockStepService:
+class LockStepService(PolledService):
     """A service that answers in the thread that calls `serve`; only one thread may.
 
     Args:
@@ -43,35 +43,23 @@ class LockStepService:
     def __init__(
         self, node: Node, kind: Any, name: str, answer: Callable[[Any, Any], None]
     ) -> None:
-        self._node, self._kind, self._answer = node, kind, answer
-        self._service: Any = node.create_service(
-            kind, name, _never_called, callback_group=NoExecutor()
-        )
+        super().__init__(node, kind, name, answer)
         self._set = _rclpy.WaitSet(0, 0, 0, 0, 1, 0, node.context.handle)
 
     def serve(self, timeout: float) -> bool:
         """Waits up to `timeout` s for a request and answers it; tells whether there was one."""
-        handle = self._service.handle
         self._set.clear_entities()
-        self._set.add_service(handle)
+        self._set.add_service(self._service.handle)
         self._set.wait(round(timeout * 1e9))
-        with handle:
-            request, header = handle.service_take_request(self._kind.Request)
-        if header is None:
-            return False
-        response = self._kind.Response()
+        return self.poll()
+
+    def _respond(self, request: Any, response: Any) -> Any:
         try:
             self._answer(request, response)
         except Exception as error:  # the asker is told, and may ask for something better
             message = str(error) if isinstance(error, StepError | ValueError) else repr(error)
-            response = self._kind.Response(success=False, message=message)
-        try:
-            self._service.send_response(response, header)
-        except Exception as error:  # the asker has gone; others may come
-            self._node.get_logger().warning(
-                f"{self._service.service_name}: no answer sent: {error}"
-            )
-        return True
+            return self._kind.Response(success=False, message=message)
+        return response
 
 
 class _Asking:
@@ -194,7 +182,3 @@ class SteppedLearner(_Asking):
         """
         response = self._ask(Learn.Request(session=session, transitions=transitions))
         return response.update if response.update.version else None
-
-
-def _never_called(request: object, response: object) -> None:
-    raise AssertionError("the thread that serves takes this request, no executor")

@@ -158,9 +158,7 @@ class _TimedTaken(Taken[Any]):
 
     def take(self) -> tuple[Any, int] | None:
         """The next message and the time.time_ns of its arrival, or None."""
-        handle = self.subscription.handle
-        with handle:
-            taken = handle.take_message(self.subscription.msg_type, False)
+        taken = self._take_with_info()
         return None if taken is None else (taken[0], taken[1]["received_timestamp"])
 
 

@@ -14,7 +14,7 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from mbrl_node.control import Deadman, StopError, Stops
-from mbrl_node.ros.taken import NoExecutor, PolledService, Taken
+from mbrl_node.ros.taken import PolledService, Taken
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +34,13 @@ class StopInputs:
         self, node: Node, stops: Stops, deadman: Deadman | None, deadman_topic: str
     ) -> None:
         self._stops, self._deadman = stops, deadman
-        # Heard from publishers of any quality of service: who does not fit the one fits the other.
-        self._estop: list[Taken[Bool]] = [
-            _taken(node, "~/estop", q) for q in (RELIABLE, BEST_EFFORT)
-        ]
-        self._held = _taken(node, deadman_topic, BEST_EFFORT) if deadman is not None else None
+        # Heard from publishers of any quality of service: who does not fit the one fits the other,
+        # and rclpy need not warn of it.
+        quiet = SubscriptionEventCallbacks(use_default_callbacks=False)
+        self._estop = [Taken(node, Bool, "~/estop", qos, quiet) for qos in (RELIABLE, BEST_EFFORT)]
+        self._held = (
+            Taken(node, Bool, deadman_topic, BEST_EFFORT, quiet) if deadman is not None else None
+        )
         self._services = [
             PolledService(node, Trigger, "~/estop", self._on_estop),
             PolledService(node, Trigger, "~/release_estop", self._on_release),
@@ -55,7 +57,8 @@ class StopInputs:
                 if held is not None:
                     self._deadman.pressed(held.data, time.monotonic())
             for service in self._services:
-                service.poll()
+                while service.poll():
+                    pass
         except Exception as error:  # what cannot be understood may have meant stop
             self._stops.latch(
                 f"an input that stops cannot be read: {type(error).__name__}: {error}"
@@ -74,18 +77,3 @@ class StopInputs:
             response.message, response.success = str(error), False
             log.warning("the stop stays: %s", error)
         return response
-
-
-def _taken(node: Node, topic: str, qos: QoSProfile) -> Taken[Bool]:
-    # rclpy would warn of publishers that do not fit.
-    quiet = SubscriptionEventCallbacks(use_default_callbacks=False)
-    return Taken.of(
-        node,
-        node.create_subscription(
-            Bool, topic, _never_called, qos, callback_group=NoExecutor(), event_callbacks=quiet
-        ),
-    )
-
-
-def _never_called(message: object) -> None:
-    raise AssertionError("the control thread takes this message, no executor")

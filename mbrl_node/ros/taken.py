@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from rclpy.callback_groups import CallbackGroup
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -31,11 +32,16 @@ class Taken(Generic[Message]):
     """A subscription without a callback. Only one thread may use it."""
 
     def __init__(
-        self, node: Node, kind: type[Message], topic: str, qos: QoSProfile | int = 1
+        self,
+        node: Node,
+        kind: type[Message],
+        topic: str,
+        qos: QoSProfile | int = 1,
+        events: SubscriptionEventCallbacks | None = None,
     ) -> None:
         self._node = node
         self.subscription: Any = node.create_subscription(
-            kind, topic, _never_called, qos, callback_group=NoExecutor()
+            kind, topic, _never_called, qos, callback_group=NoExecutor(), event_callbacks=events
         )
 
     @classmethod
@@ -54,10 +60,16 @@ class Taken(Generic[Message]):
 
     def take(self) -> Message | None:
         """The next message, or None."""
+        taken = self._take_with_info()
+        return None if taken is None else taken[0]
+
+    def _take_with_info(self) -> tuple[Message, dict[str, Any]] | None:
         handle = self.subscription.handle
         with handle:
-            taken = handle.take_message(self.subscription.msg_type, False)
-        return None if taken is None else taken[0]
+            taken: tuple[Message, dict[str, Any]] | None = handle.take_message(
+                self.subscription.msg_type, False
+            )
+        return taken
 
     def close(self) -> None:
         """Ends the subscription."""
@@ -87,21 +99,29 @@ class PolledService:
     """
 
     def __init__(self, node: Node, kind: Any, name: str, answer: Callable[[Any, Any], Any]) -> None:
-        self._kind, self._answer = kind, answer
+        self._node, self._kind, self._answer = node, kind, answer
         self._service: Any = node.create_service(
             kind, name, _never_called, callback_group=NoExecutor()
         )
 
-    def poll(self) -> None:
-        """Answers the requests that have come."""
+    def poll(self) -> bool:
+        """Answers a request if one has come; tells whether there was one."""
         handle = self._service.handle
-        while True:
-            with handle:
-                request, header = handle.service_take_request(self._kind.Request)
-            if header is None:
-                return
-            response = self._answer(request, self._kind.Response())
+        with handle:
+            request, header = handle.service_take_request(self._kind.Request)
+        if header is None:
+            return False
+        response = self._respond(request, self._kind.Response())
+        try:
             self._service.send_response(response, header)
+        except Exception as error:  # the asker has gone; others may come
+            self._node.get_logger().warning(
+                f"{self._service.service_name}: no answer sent: {error}"
+            )
+        return True
+
+    def _respond(self, request: Any, response: Any) -> Any:
+        return self._answer(request, response)
 
 
 def _never_called(*message: object) -> None:

@@ -34,7 +34,7 @@ from mbrl_node.spec.parts import (
     StateRange,
 )
 from mbrl_node.spec.references import reference_problems
-from mbrl_node.spec.system import FloatArray, Quaternion, hash_of
+from mbrl_node.spec.system import FloatArray, Quaternion, System, hash_of
 from mbrl_node.spec.topics import JOINT_STATE, StateField, StateTopic
 
 
@@ -266,6 +266,12 @@ class RobotSpec(SpecModel):
         ]
         delay = [self.action.delay] if self.action.delay else []  # hashes from before it stay
         return hash_of([self.rate, state, action, *delay])
+
+
+def delay_periods(system: System) -> int:
+    """Control periods from a command's being sent to its effect: 0 but for a robot whose file says
+    otherwise."""
+    return round(system.action.delay / system.dt) if isinstance(system, RobotSpec) else 0
 
 
 def _merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
