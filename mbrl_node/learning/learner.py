@@ -25,7 +25,7 @@ from mbrl_node.data import ReplayBuffer, Transition, TransitionStore
 from mbrl_node.learning.delay import delay_of
 from mbrl_node.learning.imagination import PolicyTrainer
 from mbrl_node.learning.inverse import InverseTrainer
-from mbrl_node.learning.trainer import Trainer, TrainerConfig, copied
+from mbrl_node.learning.trainer import Trainer, TrainerConfig
 from mbrl_node.models import (
     InverseConfig,
     InverseModel,
@@ -189,7 +189,7 @@ class Learner:
         """
         begin, size = time.monotonic(), len(self.buffer)
         error, loss = self._judge()
-        before = copied(self.model.state_dict())
+        before = self._trainer.snapshot()
         expected = self._recent_error(self.model)
         if self._config.refit:
             world = self._new_model().to(self._device)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -63,6 +64,14 @@ class TrainReport:
         return self.gradient_steps / self.seconds if self.seconds > 0 else float("nan")
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """Weights and optimiser as they were."""
+
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+
+
 class Trainer:
     """Fits a model to a replay buffer.
 
@@ -103,7 +112,7 @@ class Trainer:
         """
         data = self._data(buffer)
         rows = _counting(len(data), weights)
-        before = copied(self.model.state_dict())
+        before = self.snapshot()
         self._fit_normalizers(data if weights is None else data[rows])
         begin = time.monotonic()
         total, done = self._steps(data, buffer.first(), rows, steps, weights, cancelled)
@@ -112,10 +121,14 @@ class Trainer:
             raise FloatingPointError("the training loss is not finite")
         return TrainReport(total / max(done, 1), done, time.monotonic() - begin)
 
-    def restore(self, weights: dict[str, Tensor]) -> None:
-        """Goes back to weights (a `state_dict`) of before, with nothing left of the steps since."""
-        self.model.load_state_dict(weights)
-        self._optimizer.state.clear()
+    def snapshot(self) -> Snapshot:
+        """What `restore` goes back to."""
+        return Snapshot(copied(self.model.state_dict()), deepcopy(self._optimizer.state_dict()))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Goes back to what was, with nothing left of the steps since."""
+        self.model.load_state_dict(snapshot.weights)
+        self._optimizer.load_state_dict(deepcopy(snapshot.optimizer))
 
     def fit(
         self,
@@ -130,27 +143,47 @@ class Trainer:
         Raises:
             FloatingPointError, ValueError: the loss is not finite; fewer than two transitions.
         """
-        data = self._data(buffer)
+        epochs = self.epochs(buffer, cancelled, weights, max_epochs)
+        while True:
+            try:
+                next(epochs)
+            except StopIteration as end:
+                report: TrainReport = end.value
+                return report
+
+    def epochs(
+        self,
+        buffer: ReplayBuffer,
+        cancelled: Callable[[], bool] = lambda: False,
+        weights: Tensor | None = None,
+        max_epochs: int = 1000,
+    ) -> Generator[None, None, TrainReport]:
+        """As `fit`, on what the buffer holds now; gives way after every `LEAST_STEPS` steps."""
+        data, first = self._data(buffer), buffer.first()
         rows = _counting(len(data), weights)
         training, validation = (
             rows[part]
             for part in split(buffer.episode()[rows], self._config.validation, self._generator)
         )
         if weights is not None:
-            validation = self._draw(validation, weights, validation.shape)
-        before = copied(self.model.state_dict())
+            validation = self._draw(validation, _cumulative(weights, validation), validation.shape)
+        before = self.snapshot()
         self._fit_normalizers(data[training])
         begin, total, done = time.monotonic(), 0.0, 0
-        best, best_weights, since, epoch = float("inf"), before, 0, 0
+        best, best_weights, since, epoch = float("inf"), before.weights, 0, 0
         steps = max(-(-len(training) // self._config.batch_size), LEAST_STEPS)
         while epoch < max_epochs and since < self._config.patience and not cancelled():
-            sum_, count = self._steps(data, buffer.first(), training, steps, weights, cancelled)
-            total, done, epoch, since = total + sum_, done + count, epoch + 1, since + 1
+            for begun in range(0, steps, LEAST_STEPS):
+                part = min(LEAST_STEPS, steps - begun)
+                sum_, count = self._steps(data, first, training, part, weights, cancelled)
+                total, done = total + sum_, done + count
+                yield
+            epoch, since = epoch + 1, since + 1
             score = float(self._scores(data[validation]).mean())
             # Likelihoods are negative as soon as they are any good, squared errors end at 0.
             if score < (best - 1e-3 if self.model.dynamics.config.probabilistic else 0.99 * best):
                 best, best_weights, since = score, copied(self.model.state_dict()), 0
-        self.restore(best_weights)
+        self.restore(Snapshot(best_weights, before.optimizer))
         if best == float("inf") and not cancelled():
             raise FloatingPointError("the training loss is not finite")
         self.choose_elites(data[validation])
@@ -190,11 +223,12 @@ class Trainer:
         # The buffer may have grown since; and no step leads on to rows that are not learned from.
         sequence = torch.full((len(data),), -1)
         sequence[rows] = first[rows]
+        cumulative = None if weights is None else _cumulative(weights, rows)
         total = 0.0
         for done in range(steps):
             if cancelled():
                 return total, done
-            index = self._draw(rows, weights, shape).expand(members, -1)
+            index = self._draw(rows, cumulative, shape).expand(members, -1)
             loss = self._loss(data, sequence, index)
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -202,14 +236,13 @@ class Trainer:
             total += float(loss.detach())
         return total, steps
 
-    def _draw(self, rows: Tensor, weights: Tensor | None, shape: torch.Size) -> Tensor:
-        """Some of the rows [K], each as often as it counts."""
-        if weights is None:
+    def _draw(self, rows: Tensor, cumulative: Tensor | None, shape: torch.Size) -> Tensor:
+        """Some of the rows [K], each as often as it counts, see `_cumulative`."""
+        if cumulative is None:
             return rows[torch.randint(len(rows), shape, generator=self._generator)]
-        picks = torch.multinomial(
-            weights.cpu()[rows], shape.numel(), replacement=True, generator=self._generator
-        )
-        return rows[picks].view(shape)
+        where = torch.rand(shape, generator=self._generator, dtype=torch.float64)
+        picks = torch.searchsorted(cumulative, where * cumulative[-1], right=True)
+        return rows[picks.clamp_(max=len(rows) - 1)]
 
     def _loss(self, data: Batch, first: Tensor, index: Tensor) -> Tensor:
         """Of rows [E, B], a scalar: sum over the members, so that each learns at the same rate
@@ -295,6 +328,11 @@ def _counting(size: int, weights: Tensor | None) -> Tensor:
     if len(rows) < 2:
         raise ValueError("there are fewer than two transitions to learn from")
     return rows
+
+
+def _cumulative(weights: Tensor, rows: Tensor) -> Tensor:
+    """The sum of the weights [N] of the first 1, 2, … K of some rows, [K]; for many draws."""
+    return weights.cpu()[rows].double().cumsum(0)
 
 
 def trajectory_weights(states: Tensor, reference: Tensor, scale: Tensor, width: float) -> Tensor:

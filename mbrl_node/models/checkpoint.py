@@ -46,12 +46,41 @@ def save_checkpoint(model: WorldModel, path: Path, info: dict[str, object]) -> N
     if model.inverse is not None:
         header["inverse"] = model.inverse.config.model_dump_json()
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    _write(path, save(tensors, header))
+
+
+def copy_checkpoint(source: Path, target: Path, info: dict[str, object]) -> None:
+    """Writes the same model to another file, atomically, with some facts changed.
+
+    Raises:
+        CheckpointError: the source is missing or damaged.
+    """
+    header, tensors = _read(source)
+    try:
+        facts = json.loads(header["info"])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{source}: is damaged: {error}") from error
+    header["info"] = json.dumps(facts | info)
+    _write(target, save(tensors, header))
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with open(part, "wb") as file:
-        file.write(save(tensors, header))
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            return header, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be read as a model: {error}") from error
 
 
 def load_checkpoint(path: Path, system: System) -> tuple[WorldModel, dict[str, object]]:
@@ -60,12 +89,7 @@ def load_checkpoint(path: Path, system: System) -> tuple[WorldModel, dict[str, o
     Raises:
         CheckpointError: the file is missing, damaged, of another robot or format, or not finite.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: cannot be read as a model: {error}") from error
+    header, tensors = _read(path)
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format {header.get('format')!r} is not '{FORMAT}'")
     if header.get("spec_hash") != str(system.hash):

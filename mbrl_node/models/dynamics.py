@@ -206,11 +206,9 @@ class DynamicsModel(nn.Module):
         return self.loss(state, action, next_state).mean(1)
 
     @torch.no_grad()
-    def error(self, state: Tensor, action: Tensor, next_state: Tensor) -> float:
-        """RMSE of the ensemble mean's one-step prediction over the standard deviation of the
-        change.
-
-        0 is perfect; 1 is as good as always predicting the mean change.
+    def square_errors(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
+        """Square of the error of the ensemble mean's one-step prediction, in variances of the
+        change, mean over the fields, [B].
 
         Args:
             state, action, next_state: [B, x], [B, m], [B, n].
@@ -219,7 +217,15 @@ class DynamicsModel(nn.Module):
             state.expand(self.members, -1, -1), action.expand(self.members, -1, -1)
         )
         error = (mean.mean(0) - self.difference(state, next_state)) / self.delta_std
-        return float(error.square().mean().sqrt())
+        return error.square().mean(-1)
+
+    def error(self, state: Tensor, action: Tensor, next_state: Tensor) -> float:
+        """RMSE of the ensemble mean's one-step prediction over the standard deviation of the
+        change, see `square_errors`.
+
+        0 is perfect; 1 is as good as always predicting the mean change.
+        """
+        return float(self.square_errors(state, action, next_state).mean().sqrt())
 
     def model_state(self, states: Tensor, actions: Tensor) -> Tensor:
         """The model state [x] of the last of some states [T, n], between which there were actions
