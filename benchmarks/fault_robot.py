@@ -17,7 +17,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
-from mbrl_node.data import Transition
+from mbrl_node.data import Transition, records_of
 from mbrl_node.learning import Learner
 from mbrl_node.models import WorldModel, save_checkpoint
 from mbrl_node.models.checkpoint import checkpoint_path
@@ -107,7 +107,7 @@ def train_models(folder: Path, spec: RobotSpec, versions: int = 2) -> None:
                 *(robot.state.copy(), 0.0, False, i % 100 == 99, "random", 0),
             )
         )
-    learner.add(transitions)
+    learner.add(records_of(transitions, spec.state_dim, spec.action_dim))
     for _ in range(versions):
         learner.update()
     learner.store.close()

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mbrl_node import cli
+from mbrl_node.data import RunStore
 
 SMALL = [
     *("--set", "model.members=2"),
@@ -203,6 +203,5 @@ def started(*arguments):
 
 def stored():
     """Session, number and reward of all transitions."""
-    with sqlite3.connect("run/transitions.db") as db:
-        query = "SELECT session, sequence, reward FROM transition_ ORDER BY session, sequence"
-        return db.execute(query).fetchall()
+    store = RunStore(Path("run/transitions.db"), read_only=True)
+    return store.records()[["session", "sequence", "reward"]].tolist()

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from mbrl_node.control import Controller, ControllerManager, ControlLoop, Hold, Observation
-from mbrl_node.data import ReplayBuffer, Transition
+from mbrl_node.data import ReplayBuffer, Transition, records_of
 from mbrl_node.learning import Trainer, TrainerConfig
 from mbrl_node.models import (
     DynamicsModel,
@@ -76,7 +76,7 @@ def a_run(steps: int = 300) -> ReplayBuffer:
         numbers = (state, action, action, after, 0.0, False, False, "random", 0)
         transitions.append(Transition(1, k, 1, k, k * 40_000_000, (k + 1) * 40_000_000, *numbers))
         state = after
-    buffer.add(transitions)
+    buffer.add(records_of(transitions, 4, 1))
     return buffer
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from mbrl_node.control import Observation, RandomActions
-from mbrl_node.data import Transition
+from mbrl_node.data import Transition, records_of
 from mbrl_node.learning import Learner, LearnerConfig, TrainerConfig, Update
 from mbrl_node.models import InverseConfig, ModelConfig, PolicyConfig
 from mbrl_node.planning import (
@@ -186,7 +186,8 @@ class Agent:
             "random" if self._rollout is None else self.config.planner,
             self.learner.latest.version if self.learner.latest else 0,
         )
-        self.learner.add([transition])
+        n, m = self.system.state_dim, self.system.action_dim
+        self.learner.add(records_of([transition], n, m))
         self._sequence += 1
         self._step += 1
         self.steps += 1

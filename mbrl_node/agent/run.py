@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mbrl_node.agent.agent import Agent, AgentConfig
 from mbrl_node.agent.environment import Environment, UnsuitableEnvironment, system_of, task_of
-from mbrl_node.data import StoreError
+from mbrl_node.data import RunStore, StoreError
 from mbrl_node.learning import lock_run
 from mbrl_node.planning import ActionSpace
 from mbrl_node.spec import load_spec
@@ -198,12 +197,11 @@ def _stored_robot(run_dir: Path) -> str:
     if not path.is_file():
         raise RunError(f"{run_dir}: is not the folder of a run: it has no {path.name}")
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-            return str(db.execute("SELECT robot FROM run").fetchone()[0])
-    except (sqlite3.Error, TypeError) as error:
-        raise RunError(
-            f"{path}: does not tell its robot ({error}): name it with --robot"
-        ) from error
+        store = RunStore(path, read_only=True)
+    except StoreError as error:
+        raise RunError(f"{error}; name the robot with --robot") from error
+    store.close()
+    return store.robot
 
 
 def make_env(

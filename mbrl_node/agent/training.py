@@ -18,7 +18,7 @@ from mbrl_node.agent.environment import Environment, robot_spec
 from mbrl_node.agent.progress import RECENT, Progress
 from mbrl_node.agent.run import FILE, RunError, RunInfo, name_of, one_thread, only_learner
 from mbrl_node.agent.settings import Settings, config_from, differences, merged
-from mbrl_node.data import StoreError, TransitionStore
+from mbrl_node.data import StoreError
 from mbrl_node.learning import Update
 from mbrl_node.planning import PLANNERS, PlanningError
 from mbrl_node.spec.system import Quaternion
@@ -113,7 +113,7 @@ def train(
             agent = info.agent(folder, system, task, device)
             try:
                 info.write(folder)
-                returns = _episodes(agent.learner.store)
+                returns = [e.total for e in agent.learner.store.episodes() if e.end]
                 with Curves(folder) as curves:
                     _learn(agent, world, info, returns, curves, report, stop)
                 return TrainResult(returns, folder, agent, agent.steps)
@@ -170,19 +170,6 @@ def _resumed(folder: Path, given: dict[str, Any], settings: Settings) -> RunInfo
             "it, or choose another run folder"
         )
     return info
-
-
-def _episodes(store: TransitionStore) -> list[float]:
-    """The returns of the episodes that came to their end."""
-    returns: list[float] = []
-    total, episode = 0.0, (0, 0)
-    for t in store:
-        if (t.session, t.episode) != episode:
-            total, episode = 0.0, (t.session, t.episode)
-        total += t.reward
-        if t.terminated or t.truncated:
-            returns.append(total)
-    return returns
 
 
 def _learn(

@@ -1,7 +1,21 @@
 """Transitions and where they are kept."""
 
 from mbrl_node.data.buffer import Batch, ReplayBuffer
-from mbrl_node.data.store import StoreError, TransitionStore
+from mbrl_node.data.records import Records, record_type, records_of, transitions_of
+from mbrl_node.data.store import Episode, Event, RunStore, StoreError, Version
 from mbrl_node.data.transition import Transition
 
-__all__ = ["Batch", "ReplayBuffer", "StoreError", "Transition", "TransitionStore"]
+__all__ = [
+    "Batch",
+    "Episode",
+    "Event",
+    "Records",
+    "ReplayBuffer",
+    "RunStore",
+    "StoreError",
+    "Transition",
+    "Version",
+    "record_type",
+    "records_of",
+    "transitions_of",
+]

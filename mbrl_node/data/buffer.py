@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from mbrl_node.data.transition import Transition
+from mbrl_node.data.records import Records, record_type
 
 
 @dataclass(frozen=True)
@@ -47,27 +48,41 @@ class ReplayBuffer:
         self._data = torch.empty(1024, 2 * state_dim + action_dim + 2)
         self._first = torch.empty(1024, dtype=torch.long)
         self._episode = torch.empty(1024, dtype=torch.long)
-        self._last: Transition | None = None
+        self._last: Records = np.empty(0, record_type(state_dim, action_dim))
 
     def __len__(self) -> int:
         return self._size
 
-    def add(self, transitions: Sequence[Transition]) -> None:
-        """Appends transitions in the order given."""
-        while self._size + len(transitions) > len(self._data):
-            self._data = torch.cat((self._data, torch.empty_like(self._data)))
-            self._first = torch.cat((self._first, torch.empty_like(self._first)))
-            self._episode = torch.cat((self._episode, torch.empty_like(self._episode)))
-        for t in transitions:
-            row = [*t.state, *t.action, *t.next_state, t.reward, t.terminated]
-            self._data[self._size] = torch.tensor(row, dtype=torch.float32)
-            at, last = self._size, self._last
-            same = last is not None and (last.session, last.episode) == (t.session, t.episode)
-            follows = same and last is not None and t.sequence == last.sequence + 1
-            self._first[at] = self._first[at - 1] if follows else at
-            self._episode[at] = self._episode[at - 1] if same else at
-            self._last = t
-            self._size += 1
+    def add(self, records: Records) -> None:
+        """Appends records in the order given."""
+        if not len(records):
+            return
+        start, end = self._size, self._size + len(records)
+        self._reserve(end)
+        columns = [records[name] for name in ("state", "action", "next_state")]
+        columns += [records[name][:, None] for name in ("reward", "terminated")]
+        # A jump beyond what float32 holds becomes infinite, without a word.
+        with np.errstate(over="ignore"):
+            rows = np.concatenate(columns, 1, dtype=np.float32, casting="unsafe")
+        self._data[start:end] = torch.from_numpy(rows)
+        last = self._last if start else records[:1]
+        session, episode, sequence = (
+            np.append(last[name], records[name]) for name in ("session", "episode", "sequence")
+        )
+        same = (session[1:] == session[:-1]) & (episode[1:] == episode[:-1])
+        follows = same & (sequence[1:] == sequence[:-1] + 1)
+        for begun, goes_on in ((self._first, follows), (self._episode, same)):
+            before = int(begun[start - 1]) if start else 0
+            begun[start:end] = torch.from_numpy(_starts(goes_on, start, before))
+        self._last, self._size = records[-1:].copy(), end
+
+    def _reserve(self, size: int) -> None:
+        missing = size - len(self._data)
+        if missing > 0:
+            missing = max(missing, len(self._data))
+            self._data = torch.cat((self._data, self._data.new_empty(missing, self._data.shape[1])))
+            self._first = torch.cat((self._first, self._first.new_empty(missing)))
+            self._episode = torch.cat((self._episode, self._episode.new_empty(missing)))
 
     def first(self) -> Tensor:
         """For each row the row at which its unbroken sequence of steps began, [N]."""
@@ -94,3 +109,14 @@ class ReplayBuffer:
                 parts += [self._data[before, :n], self._data[before, n : n + m] * there]
             state = torch.cat(parts, 1)
         return Batch(state, action, next_state, reward[:, 0], terminated[:, 0])
+
+
+def _starts(goes_on: NDArray[np.bool_], start: int, before: int) -> NDArray[np.int64]:
+    """For each row from `start` on the row at which it began, [N].
+
+    Args:
+        goes_on: which rows belong to the one before, [N].
+        before: where the row before `start` began.
+    """
+    rows = np.arange(start, start + len(goes_on))
+    return np.maximum.accumulate(np.where(goes_on, before, rows))

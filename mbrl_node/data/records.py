@@ -1,4 +1,4 @@
-"""Transitions as rows of one array: what is written to disk, kept in shared memory and learned from.
+"""Transitions as rows of one array: what is written to disk, kept in shared memory, learned from.
 
 A record is a row of a structured NumPy array, so that a million of them are read and written
 without touching each one in Python.

@@ -1,140 +1,337 @@
 """The durable store of a run: one SQLite database in write-ahead-log mode.
 
 A process that is killed loses only what it had not committed, and never damages the file. A
-transition that is added twice is stored once, so that a sender may repeat itself.
+transition that is added twice is stored once, so that a sender may repeat itself. What cannot be
+written, because the disk is full or read-only, may be added again; what is stored stays as it is.
 """
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, replace
+from operator import itemgetter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from mbrl_node.data.transition import Transition
-from mbrl_node.spec.system import System
-
-SCHEMA_VERSION = 1
-_TABLES = (
-    "CREATE TABLE run (robot TEXT NOT NULL, spec_hash TEXT NOT NULL)",
-    """CREATE TABLE transition_ (
-    session INTEGER NOT NULL, sequence INTEGER NOT NULL,
-    episode INTEGER NOT NULL, step INTEGER NOT NULL,
-    stamp INTEGER NOT NULL, next_stamp INTEGER NOT NULL,
-    state BLOB NOT NULL, action BLOB NOT NULL, action_requested BLOB NOT NULL,
-    next_state BLOB NOT NULL,
-    reward REAL, terminated INTEGER NOT NULL, truncated INTEGER NOT NULL,
-    controller TEXT NOT NULL, model_version INTEGER NOT NULL,
-    PRIMARY KEY (session, sequence)
-) WITHOUT ROWID""",
+from mbrl_node.data.records import Records, record_type
+from mbrl_node.data.schema import (
+    INSERT_VERSION,
+    SCHEMA_VERSION,
+    create,
+    insert,
+    layout,
+    metrics_json,
+    migrate,
+    runs_of,
 )
-_COLUMNS = 15
+from mbrl_node.data.sequences import Sequences
+from mbrl_node.spec.system import System
 
 
 class StoreError(Exception):
     """The database cannot be used; the message names the file and says why."""
 
 
-class TransitionStore:
-    """The transitions of one run of one robot.
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of the model that there was, whether it is kept as a file or not."""
+
+    number: int
+    parent: int  # the version it was trained from; 0: none
+    created: int  # ns since the epoch; 0: not known
+    transitions: int  # it was trained on
+    state: Literal["accepted", "refused", "rolled back"]
+    reason: str  # why it was refused or rolled back, or how it came to be
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that the history of a run must tell; the fields are those of mbrl_msgs/Event."""
+
+    session: int
+    sequence: int
+    stamp: int  # ns since the epoch
+    robot_time: float  # s since the first command; NaN: there was none
+    kind: str
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """What is stored of an episode."""
+
+    session: int
+    episode: int
+    stamp: int  # robot time in ns at which it began
+    end_stamp: int
+    steps: int
+    total: float  # sum of the rewards
+    end: Literal["", "terminated", "truncated"]  # empty: it goes on, or was cut off
+
+
+class RunStore:
+    """All that is kept of one run of one robot, but for the files of its models.
+
+    May be used from several threads. Only one process may write; others may read beside it.
 
     Args:
         path: of the database; made where there is none.
-        spec: the robot; a database of another robot is refused.
+        system: the robot; a database of another robot is refused. None: whichever it is of.
+        read_only: changes nothing on disk; one of an earlier version is converted in memory.
 
     Raises:
         StoreError: not a database, of another robot, or of a newer version of this program.
     """
 
-    def __init__(self, path: Path, spec: System) -> None:
-        self.path = path
+    def __init__(self, path: Path, system: System | None = None, read_only: bool = False) -> None:
+        self.path, self._lock = path, threading.Lock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                self._create(spec)
-            elif version > SCHEMA_VERSION:
-                raise StoreError(
-                    f"{path}: was written by a newer version of mbrl (schema {version})"
-                )
-            robot, spec_hash = self._db.execute("SELECT robot, spec_hash FROM run").fetchone()
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"{path}: cannot be used as a transition store: {error}") from error
-        if spec_hash != str(spec.hash):
-            raise StoreError(
-                f"{path}: holds transitions of another robot ('{robot}') or of another version of "
-                f"'{spec.name}'; choose another run_dir"
-            )
+            if system is None and not path.exists():
+                raise StoreError(f"{path}: there is no such database")
+            self._db = _opened(path, system, read_only)
+            facts = self._db.execute(
+                "SELECT robot, spec_hash, state_dim, action_dim, record FROM run"
+            ).fetchone()
+            self._sessions = {} if read_only else self._load()
+        except (OSError, sqlite3.Error, ValueError) as error:
+            raise StoreError(f"{path}: cannot be used as the store of a run: {error}") from error
+        self.robot: str = facts[0]
+        self.spec_hash, self.state_dim, self.action_dim = map(int, facts[1:4])
+        self._type, self._read_only = record_type(self.state_dim, self.action_dim), read_only
+        if facts[4] != layout(self.state_dim, self.action_dim):
+            raise StoreError(f"{path}: its records have a layout that is not known here")
 
-    def _create(self, spec: System) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-        for table in _TABLES:
-            self._db.execute(table)
-        self._db.execute("INSERT INTO run VALUES (?, ?)", (spec.name, str(spec.hash)))
-        self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        self._db.execute("COMMIT")
-
-    def add(self, transitions: list[Transition]) -> None:
-        """Commits the transitions in one write; those already stored are left as they are.
+    def add(self, records: Records) -> Records:
+        """Commits records [N] in one write; gives those that were new, in their order.
 
         Raises:
-            StoreError: the disk is full or cannot be written; nothing of the batch is stored.
+            StoreError: the disk is full or cannot be written; nothing of the batch is stored, and
+                it may be added again.
+            ValueError: they are of a robot of another size.
         """
-        marks = ", ".join("?" * _COLUMNS)
-        try:
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._db.executemany(
-                    f"INSERT OR IGNORE INTO transition_ VALUES ({marks})", map(_row, transitions)
-                )
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: transitions cannot be written: {error}") from error
+        if records.dtype != self._type:
+            raise ValueError(f"records are {records.dtype}, not {self._type}")
+        with self._lock:
+            sessions, new = self._sessions, np.zeros(len(records), bool)
+            sequence = records["sequence"].astype(np.int64)
+            for session in map(int, np.unique(records["session"])):
+                there = sessions.get(session, Sequences.of())
+                mine = np.flatnonzero(records["session"] == session)
+                mine = mine[~there.contain(sequence[mine])]
+                numbers, first = np.unique(sequence[mine], return_index=True)
+                new[mine[first]] = True
+                sessions = sessions | {session: there.with_(numbers)}
+            result: Records = records[new]
+            if len(result):
+                try:
+                    with self._written("transitions"):
+                        insert(self._db, result)
+                except sqlite3.IntegrityError as error:  # somebody else writes, too
+                    self._sessions = self._load()
+                    raise StoreError(
+                        f"{self.path}: another process is writing transitions"
+                    ) from error
+                self._sessions = sessions
+            return result
+
+    def stored(self, session: int) -> int:
+        """The sequence number below which all are stored or were skipped."""
+        with self._lock:
+            return self._known().get(session, Sequences.of()).stored
+
+    def skip(self, session: int, oldest: int) -> int:
+        """Takes what is missing below a sequence number as lost; how many more those are.
+
+        Raises:
+            StoreError: it cannot be written; all is as before.
+        """
+        with self._lock:
+            before = self._sessions.get(session, Sequences.of())
+            if oldest <= before.stored:
+                return 0
+            with self._written("what was lost"):
+                self._db.execute("INSERT OR REPLACE INTO skipped VALUES (?, ?)", (session, oldest))
+            after = replace(before, skipped=oldest)
+            self._sessions = self._sessions | {session: after}
+            return after.lost - before.lost
+
+    @property
+    def lost(self) -> int:
+        """Transitions that never came, of all sessions."""
+        with self._lock:
+            return sum(sequences.lost for sequences in self._known().values())
 
     def __len__(self) -> int:
-        return int(self._db.execute("SELECT COUNT(*) FROM transition_").fetchone()[0])
+        """Transitions."""
+        with self._lock:
+            return int(self._db.execute("SELECT total(steps) FROM episode").fetchone()[0])
 
-    def __iter__(self) -> Iterator[Transition]:
-        """All transitions, session by session in sequence."""
-        for row in self._db.execute("SELECT * FROM transition_ ORDER BY session, sequence"):
-            values = list(row)
-            values[6:10] = (np.frombuffer(blob, np.float64) for blob in row[6:10])
-            values[10] = math.nan if row[10] is None else row[10]  # SQLite keeps NaN as NULL
-            values[11:13] = map(bool, row[11:13])
-            yield Transition(*values)
+    def records(self) -> Records:
+        """All transitions, session by session in sequence, [N]."""
+        with self._reading():
+            rows = self._db.execute("SELECT record FROM transition_ ORDER BY session, sequence")
+            joined = bytearray().join(map(itemgetter(0), rows))
+        return np.frombuffer(joined, self._type)
 
-    def sequences(self) -> dict[int, list[int]]:
-        """The sequence numbers of each session, in order."""
-        result: dict[int, list[int]] = {}
-        query = "SELECT session, sequence FROM transition_ ORDER BY session, sequence"
-        for session, sequence in self._db.execute(query):
-            result.setdefault(session, []).append(sequence)
-        return result
+    def episodes(self) -> list[Episode]:
+        """All episodes, session by session."""
+        with self._reading():
+            rows = self._db.execute("SELECT * FROM episode ORDER BY session, episode").fetchall()
+        return [Episode(*(*row[:5], _number(row[5]), row[6])) for row in rows]
+
+    def add_version(self, version: Version) -> None:
+        """Keeps what is known of a version, instead of what was before.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        *facts, metrics = astuple(version)
+        with self._lock, self._written("the model's versions"):
+            self._db.execute(INSERT_VERSION, (*facts, metrics_json(metrics)))
+
+    def versions(self) -> list[Version]:
+        """All versions, by number."""
+        with self._reading():
+            rows = self._db.execute("SELECT * FROM version ORDER BY number").fetchall()
+        return [Version(*(*row[:6], _metrics(row[6]))) for row in rows]
+
+    def add_events(self, events: Sequence[Event]) -> None:
+        """Keeps events; those that are there already are left as they are.
+
+        Raises:
+            StoreError: they cannot be written; none is stored.
+        """
+        with self._lock, self._written("events"):
+            self._db.executemany(
+                "INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?, ?)", map(astuple, events)
+            )
+
+    def events(self, kind: str | None = None) -> list[Event]:
+        """All events, or those of one kind, session by session in sequence."""
+        with self._reading():
+            rows = self._db.execute(
+                "SELECT * FROM event WHERE ?1 IS NULL OR kind = ?1 ORDER BY session, sequence",
+                (kind,),
+            ).fetchall()
+        return [Event(*(*row[:3], _number(row[3]), *row[4:])) for row in rows]
 
     def close(self) -> None:
         """Ends the connection; everything added is on disk already."""
-        self._db.close()
+        with self._lock:
+            self._db.close()
+
+    def _load(self) -> dict[int, Sequences]:
+        skipped = dict(self._db.execute("SELECT session, below FROM skipped").fetchall())
+        runs = runs_of(self._db)
+        return {
+            session: Sequences.of(runs.get(session, ()), skipped.get(session, 0))
+            for session in runs.keys() | skipped.keys()
+        }
+
+    def _known(self) -> dict[int, Sequences]:
+        """What is stored; another process may be writing where this one only reads."""
+        return self._load() if self._read_only else self._sessions
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise StoreError(f"{self.path}: cannot be read: {error}") from error
+
+    @contextmanager
+    def _written(self, what: str) -> Iterator[None]:
+        """One transaction, of which all is on disk at the end or nothing."""
+        try:
+            with transaction(self._db):
+                yield
+        except sqlite3.IntegrityError:
+            raise
+        except (sqlite3.Error, OverflowError) as error:
+            raise StoreError(f"{self.path}: {what} cannot be written: {error}") from error
 
 
-def _row(t: Transition) -> tuple[object, ...]:
-    return (
-        t.session,
-        t.sequence,
-        t.episode,
-        t.step,
-        t.stamp,
-        t.next_stamp,
-        t.state.tobytes(),
-        t.action.tobytes(),
-        t.action_requested.tobytes(),
-        t.next_state.tobytes(),
-        t.reward,
-        t.terminated,
-        t.truncated,
-        t.controller,
-        t.model_version,
-    )
+def _number(value: float | None) -> float:
+    """SQLite and JSON keep NaN as null."""
+    return math.nan if value is None else value
+
+
+def _metrics(text: str) -> dict[str, float]:
+    return {name: _number(value) for name, value in json.loads(text).items()}
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Commits what is done within, or takes all of it back if anything is raised."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # some errors end it by themselves
+            db.execute("ROLLBACK")
+        raise
+
+
+def _opened(path: Path, system: System | None, read_only: bool) -> sqlite3.Connection:
+    """A connection to a database of this schema and robot; made or migrated where it is not."""
+    if read_only:
+        db = _connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        db = _connect(os.fspath(path))
+    found = _check(db, path, system)
+    if read_only and found == 1:
+        copy = _connect("")
+        db.backup(copy)
+        db.close()
+        db = copy
+    elif not read_only:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+    if found != SCHEMA_VERSION:
+        dims = None if system is None else (system.state_dim, system.action_dim)
+        with transaction(db):
+            found = _check(db, path, system)  # another process may have been faster
+            if found == 1:
+                migrate(db, path.with_name("updates.jsonl"), (0, 0) if read_only else dims)
+            elif found == 0 and system is not None:
+                create(db, system)
+    return db
+
+
+def _connect(database: str, uri: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(database, isolation_level=None, check_same_thread=False, uri=uri)
+
+
+def _check(db: sqlite3.Connection, path: Path, system: System | None) -> int:
+    """The schema of a database, 0 where there is none yet.
+
+    Raises:
+        StoreError: it may not be used.
+    """
+    schema = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if schema > SCHEMA_VERSION:
+        raise StoreError(f"{path}: was written by a newer version of mbrl (schema {schema})")
+    if schema == 0:
+        if system is None or db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise StoreError(f"{path}: is not the database of a run")
+        return schema
+    robot, spec_hash = db.execute("SELECT robot, spec_hash FROM run").fetchone()
+    if system is not None and int(spec_hash) != system.hash:
+        raise StoreError(
+            f"{path}: holds transitions of another robot ('{robot}') or of another version of "
+            f"'{system.name}'; choose another run_dir"
+        )
+    return schema

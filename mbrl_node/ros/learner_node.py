@@ -70,7 +70,6 @@ class LearnerNode(Node):
         )
         self._received: queue.SimpleQueue[data.Transition] = queue.SimpleQueue()
         self._unstored: list[data.Transition] = []
-        self._stored: dict[int, int] = {}  # how many of each session
         self._models = self.create_publisher(ModelUpdate, "~/model", LATEST)
         if self._learner.latest is not None:
             self._offer()
@@ -134,7 +133,7 @@ class LearnerNode(Node):
             StepError: the transitions did not come.
         """
         deadline = time.monotonic() + ARRIVAL
-        while (stored := self._stored.get(request.session, 0)) < request.transitions:
+        while (stored := self._learner.store.stored(request.session)) < request.transitions:
             if stop.is_set() or time.monotonic() > deadline:
                 raise StepError(
                     f"{stored} of {request.transitions} transitions of session {request.session} "
@@ -157,8 +156,8 @@ class LearnerNode(Node):
         if not self._unstored:
             return
         try:
-            self._learner.add(self._unstored)
-            self._stored |= {t.session: t.sequence + 1 for t in self._unstored}
+            n, m = self._spec.state_dim, self._spec.action_dim
+            self._learner.add(data.records_of(self._unstored, n, m))
             self._unstored = []
         except StoreError as error:  # kept and tried again; nothing stored is harmed
             self.get_logger().error(str(error), throttle_duration_sec=5.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mbrl_node.agent import RunError, evaluate, record, train
-from mbrl_node.data import TransitionStore
+from mbrl_node.data import RunStore
 
 LINE = "line_env:Line-v0"
 
@@ -33,7 +33,7 @@ def test_an_evaluation_is_repeatable_and_leaves_the_run_as_it_was(run_dir):
     assert all(episode.steps == 20 or episode.terminated for episode in first)
     assert {p: p.read_bytes() for p in run_dir.rglob("*.safetensors")} == files
     system = train(run_dir=run_dir).agent.system
-    assert len(TransitionStore(run_dir / "transitions.db", system)) == 40
+    assert len(RunStore(run_dir / "transitions.db", system)) == 40
 
 
 def test_a_run_without_a_model_cannot_be_evaluated(tmp_path, small):

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mbrl_node.data import ReplayBuffer, Transition
+from mbrl_node.data import ReplayBuffer, Transition, records_of
 from mbrl_node.models import DynamicsModel, ModelConfig
 from mbrl_node.spec.system import BoxSystem
 
@@ -40,7 +40,7 @@ def transition(k: int, episode: int = 0, session: int = 1, **changes) -> Transit
 
 def filled(transitions: list[Transition]) -> ReplayBuffer:
     buffer = ReplayBuffer(N, M)
-    buffer.add(transitions)
+    buffer.add(records_of(transitions, N, M))
     return buffer
 
 
@@ -129,7 +129,7 @@ def test_what_is_added_in_parts_over_many_growths_is_what_is_added_at_once():
     transitions = [transition(k, episode=k // 700) for k in range(5000)]
     whole, parts = filled(transitions), ReplayBuffer(N, M)
     for start in range(0, 5000, 37):
-        parts.add(transitions[start : start + 37])
+        parts.add(records_of(transitions[start : start + 37], N, M))
     assert len(parts) == len(whole) == 5000
     assert torch.equal(parts.batch(2).state, whole.batch(2).state)
     assert torch.equal(parts.first(), whole.first())
@@ -146,8 +146,10 @@ def test_a_batch_is_indexed_by_any_shape():
 
 def test_a_batch_taken_while_another_thread_adds_is_in_itself_consistent():
     buffer, transitions = ReplayBuffer(N, M), [transition(k) for k in range(6000)]
-    buffer.add(transitions[:2])
-    adding = threading.Thread(target=lambda: [buffer.add([t]) for t in transitions[2:]])
+    records = records_of(transitions, N, M)
+    buffer.add(records[:2])
+    parts = [records[k : k + 1] for k in range(2, 6000)]
+    adding = threading.Thread(target=lambda: list(map(buffer.add, parts)))
     adding.start()
     while adding.is_alive():
         batch = buffer.batch(history=3)
@@ -156,3 +158,12 @@ def test_a_batch_taken_while_another_thread_adds_is_in_itself_consistent():
         assert float(batch.state[-1, 2]) == len(batch) - 2
     adding.join()
     assert len(buffer) == 6000
+
+
+def test_the_buffer_grows_and_keeps_the_order():
+    buffer, records = ReplayBuffer(N, M), records_of([transition(k) for k in range(2100)], N, M)
+    for start in (0, 700, 1400):
+        buffer.add(records[start : start + 700])
+    batch = buffer.batch(start=1000)
+    assert len(buffer) == 2100 and batch.state.shape == (1100, N)
+    assert batch.state[0, 0] == 1000.0 and batch.next_state[-1, 0] == 2100.0

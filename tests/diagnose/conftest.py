@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mbrl_node.data import Transition
+from mbrl_node.data import Transition, records_of
 from mbrl_node.learning import Learner, LearnerConfig
 from mbrl_node.models import ModelConfig
 from mbrl_node.spec import load_spec
@@ -49,7 +49,7 @@ def make_run(folder, model):
     config = LearnerConfig(min_transitions=20, gradient_steps=30)
     learner = Learner(SPEC, Task.of(SPEC), folder, config, None, model)
     for t in steps(lambda k: learner.latest.version if learner.latest else 0):
-        learner.add([t])
+        learner.add(records_of([t], 4, 1))
         if t.sequence % 30 == 29:
             learner.update()
     learner.store.close()

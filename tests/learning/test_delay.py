@@ -15,7 +15,7 @@ from mbrl_node.control import (
     PlanningController,
     RandomActions,
 )
-from mbrl_node.data import Batch
+from mbrl_node.data import Batch, records_of
 from mbrl_node.learning import Learner, LearnerConfig
 from mbrl_node.learning.delay import measure_delay
 from mbrl_node.models import ModelConfig
@@ -163,7 +163,8 @@ def collect(learner, told, late, seed):
     for k in range(8):
         controllers = [RandomActions("random", told, seed=10 * seed + k), Hold("hold", told)]
         loop = ControlLoop(told, ControllerManager(controllers, "random", "hold"), session=k)
-        learner.add([t for t, _ in ticks(loop, told, late, 10 * seed + k, 40) if t])
+        found = [t for t, _ in ticks(loop, told, late, 10 * seed + k, 40) if t]
+        learner.add(records_of(found, told.state_dim, told.action_dim))
 
 
 def ticks(loop, told, late, seed, count):

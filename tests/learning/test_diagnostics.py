@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mbrl_node.data import Transition, TransitionStore
+from mbrl_node.data import RunStore, Transition, Version, records_of
 from mbrl_node.learning.diagnostics import DiagnosisError, diagnose, plain
 from mbrl_node.learning.diagnostics.statistics import correlation, ranks
 from mbrl_node.models import ModelConfig, WorldModel, save_checkpoint
@@ -91,18 +91,18 @@ def write(path, transitions, models, system=SYSTEM, updates=()):
 
     Args:
         models: (version, how many transitions it was trained on, model).
-        updates: (version, transitions, held-out error, held-out loss) of each line.
+        updates: (version, transitions, held-out error, held-out loss) of each there ever was.
     """
     (path / "models").mkdir(parents=True)
-    store = TransitionStore(path / "transitions.db", system)
-    store.add(transitions)
+    store = RunStore(path / "transitions.db", system)
+    store.add(records_of(transitions, system.state_dim, system.action_dim))
+    for number, seen, error, loss in updates:
+        metrics = {"held_out_error": error, "held_out_loss": loss}
+        store.add_version(Version(number, number - 1, 0, seen, "accepted", "", metrics))
     store.close()
     for version, seen, model in models:
         info = {"version": version, "transitions": seen}
         save_checkpoint(model, path / "models" / f"v{version:06d}.safetensors", info)
-    names = ("version", "transitions", "held_out_error", "held_out_loss")
-    lines = [json.dumps(dict(zip(names, update, strict=True))) for update in updates]
-    (path / "updates.jsonl").write_text("".join(line + "\n" for line in lines))
     return path
 
 
@@ -201,7 +201,7 @@ def test_without_a_reward_there_are_no_returns(tmp_path):
 
 
 def updates(versions, loss):
-    """Lines as the learner writes them: each has the loss of the version before."""
+    """Versions as the learner keeps them: each has the loss of the one before."""
     return [(v, 20 * v, 0.1, math.nan if v == 1 else loss(v - 1)) for v in range(1, versions + 1)]
 
 
@@ -224,7 +224,7 @@ def test_a_loss_that_costs_reward_correlates_with_it(tmp_path, length, unit, pai
         assert found.loss[0] == pytest.approx(nats) and found.reward[0] == -losses[2]
 
 
-def test_the_loss_of_a_version_stands_in_the_line_of_the_next(tmp_path):
+def test_the_loss_of_a_version_is_kept_with_the_next(tmp_path):
     lines = [(1, 20, math.nan, math.nan), (2, 40, 0.5, -1.0), (3, 60, 0.25, -2.0)]
     path = write(tmp_path / "run", drive(400), [(3, 60, linear())], updates=lines)
     trend = diagnose(path, SYSTEM, TASK).trend
@@ -232,15 +232,16 @@ def test_the_loss_of_a_version_stands_in_the_line_of_the_next(tmp_path):
     assert trend.held_out_error == [0.5, 0.25] and math.isnan(trend.late_change)
 
 
-def test_a_torn_line_is_passed_over_with_a_warning(tmp_path, caplog):
-    path = write(tmp_path / "run", drive(400), [(3, 60, linear())], updates=updates(5, float))
-    whole = diagnose(path, SYSTEM, TASK)
-    with open(path / "updates.jsonl", "a") as file:
-        file.write('{"version": 6, "transitions": 120, "held_o')
-    assert diagnose(path, SYSTEM, TASK).trend == whole.trend
-    assert "updates.jsonl: line 6 is not a whole record" in caplog.text
-    (path / "updates.jsonl").unlink()
-    assert diagnose(path, SYSTEM, TASK).trend.versions == []
+def test_a_version_is_judged_by_the_first_that_was_trained_from_it(tmp_path):
+    lines = [(1, 20, math.nan, math.nan), (2, 40, 0.5, -1.0)]
+    path = write(tmp_path / "run", drive(400), [(2, 40, linear())], updates=lines)
+    store = RunStore(path / "transitions.db")
+    metrics = {"held_out_error": 0.75, "held_out_loss": -3.0}
+    store.add_version(Version(3, 1, 0, 60, "refused", "worse", metrics))
+    store.add_version(Version(4, 2, 0, 80, "accepted", "warm update", metrics))
+    store.close()
+    trend = diagnose(path, SYSTEM, TASK).trend
+    assert trend.versions == [1, 2] and trend.held_out_error == [0.5, 0.75]
 
 
 def test_the_newest_version_with_enough_unseen_data_is_judged(tmp_path):

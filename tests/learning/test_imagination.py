@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mbrl_node.data import ReplayBuffer, Transition
+from mbrl_node.data import Records, ReplayBuffer, Transition, records_of
 from mbrl_node.learning import Learner, LearnerConfig, Trainer, TrainerConfig
 from mbrl_node.learning.imagination import LAMBDA, PolicyTrainer, imagine
 from mbrl_node.models import ModelConfig, WorldModel
@@ -49,7 +49,7 @@ def exact_world(policy: PolicyConfig | None = None) -> WorldModel:
     return world
 
 
-def transitions(count: int, seed: int = 0, broken: bool = False) -> list[Transition]:
+def transitions(count: int, seed: int = 0, broken: bool = False) -> Records:
     """Random states and actions, and what comes of them."""
     rng, period = np.random.default_rng(seed), round(DT * 1e9)
     result = []
@@ -59,7 +59,7 @@ def transitions(count: int, seed: int = 0, broken: bool = False) -> list[Transit
         cost = state @ Q @ state + action @ R @ action
         row = (1, k, 1, k, k * period, (k + 1) * period, state, action, action, after, -cost)
         result.append(Transition(*row, False, False, "random", 0))
-    return result
+    return records_of(result, 2, 1)
 
 
 def data(count: int = 300) -> ReplayBuffer:

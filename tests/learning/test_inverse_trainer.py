@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mbrl_node.control import Hold, Observation, RandomActions, RandomConfig, TrackingController
-from mbrl_node.data import ReplayBuffer, Transition
+from mbrl_node.data import Records, ReplayBuffer, Transition, records_of
 from mbrl_node.learning import InverseTrainer, Learner, LearnerConfig
 from mbrl_node.models import InverseConfig, InverseModel, ModelConfig, load_checkpoint
 from mbrl_node.planning import Rollout
@@ -28,7 +28,7 @@ def step(state, action):
     return np.array([x + v * DT, v + action[0] * DT])
 
 
-def explored(episode: int, count: int = 60) -> list[Transition]:
+def explored(episode: int, count: int = 60) -> Records:
     """An episode of actions that are random from step to step."""
     explorer = RandomActions("random", MASS, RandomConfig(hold=0.0), seed=episode)
     state, result = np.random.default_rng(episode).uniform(-1, 1, 2), []
@@ -39,7 +39,7 @@ def explored(episode: int, count: int = 60) -> list[Transition]:
         numbers = (state, action, action, after, 0.0, False, False, "random", 0)
         result.append(Transition(1, at, episode, k, at * PERIOD, (at + 1) * PERIOD, *numbers))
         state = after
-    return result
+    return records_of(result, 2, 1)
 
 
 def learner(path, inverse: InverseConfig | None = INVERSE, seed: int = 0) -> Learner:

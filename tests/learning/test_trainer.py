@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mbrl_node.data import ReplayBuffer, Transition
+from mbrl_node.data import ReplayBuffer, Transition, records_of
 from mbrl_node.learning import Trainer, TrainerConfig, trajectory_weights
 from mbrl_node.learning.trainer import LEAST_STEPS, split
 from mbrl_node.models import ModelConfig, WorldModel
@@ -25,12 +25,11 @@ def buffer_of(state, action, next_state, episode, missing=()) -> ReplayBuffer:
     """Steps as arrays [B, ...]; before each row in `missing` there is one that never came."""
     buffer = ReplayBuffer(2, 1)
     sequence = np.cumsum([1 + (k in missing) for k in range(len(state))])
-    buffer.add(
-        [
-            Transition(1, int(i), int(e), 0, 0, 0, s, a, a, n, -float(s[0]), s[0] > 1, False, "", 0)
-            for i, e, s, a, n in zip(sequence, episode, state, action, next_state, strict=True)
-        ]
-    )
+    steps = [
+        Transition(1, int(i), int(e), 0, 0, 0, s, a, a, n, -float(s[0]), s[0] > 1, False, "", 0)
+        for i, e, s, a, n in zip(sequence, episode, state, action, next_state, strict=True)
+    ]
+    buffer.add(records_of(steps, 2, 1))
     return buffer
 
 
@@ -478,15 +477,12 @@ def test_a_buffer_that_grows_while_a_model_is_fitted_does_no_harm():
         def batch(self, history: int = 1, start: int = 0):
             taken = super().batch(history, start)
             rows = toy(30, seed=len(self)).batch()
-            self.add(
-                [
-                    Transition(2, len(self) + k, 7, 0, 0, 0, s, a, a, n, 0.0, False, False, "", 0)
-                    for k, (s, a, n) in enumerate(
-                        zip(*(x.numpy() for x in (rows.state, rows.action, rows.next_state)),
-                            strict=True)
-                    )
-                ]
-            )  # fmt: skip
+            columns = (x.numpy() for x in (rows.state, rows.action, rows.next_state))
+            steps = [
+                Transition(2, len(self) + k, 7, 0, 0, 0, s, a, a, n, 0.0, False, False, "", 0)
+                for k, (s, a, n) in enumerate(zip(*columns, strict=True))
+            ]
+            self.add(records_of(steps, 2, 1))
             return taken
 
     buffer = Growing(2, 1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mbrl_node.data import ReplayBuffer, Transition
+from mbrl_node.data import ReplayBuffer, Transition, records_of
 from mbrl_node.learning.trainer import Trainer, TrainerConfig
 from mbrl_node.models import DynamicsModel, ModelConfig, WorldModel
 from mbrl_node.spec.system import BoxSystem, System
@@ -18,12 +18,11 @@ LINE = BoxSystem("line", 0.1, ("x", "y"), ("u",), -1.0, 1.0)
 def buffer_of(state, action, next_state, episode_length: int = 50) -> ReplayBuffer:
     """Steps as arrays [B, ...], one episode after the other."""
     buffer = ReplayBuffer(state.shape[1], action.shape[1])
-    buffer.add(
-        [
-            Transition(1, k, k // episode_length, k, 0, 0, s, a, a, n, 0.0, False, False, "", 0)
-            for k, (s, a, n) in enumerate(zip(state, action, next_state, strict=True))
-        ]
-    )
+    steps = [
+        Transition(1, k, k // episode_length, k, 0, 0, s, a, a, n, 0.0, False, False, "", 0)
+        for k, (s, a, n) in enumerate(zip(state, action, next_state, strict=True))
+    ]
+    buffer.add(records_of(steps, state.shape[1], action.shape[1]))
     return buffer
 
 
@@ -178,15 +177,12 @@ def oscillator(seed: int, delay: int, blind: bool, length: int = 1200) -> Replay
     # Episodes' last rows have the next episode's first state as successor: they are left out.
     keep = np.arange(length) % 50 != 49
     buffer = ReplayBuffer(2, 1)
-    buffer.add(
-        [
-            Transition(
-                1, k, k // 50, k, 0, 0, state[k], a, a, state[k + 1], 0.0, False, False, "", 0
-            )
-            for k, a in enumerate(np.array(actions))
-            if keep[k]
-        ]
-    )
+    steps = [
+        Transition(1, k, k // 50, k, 0, 0, state[k], a, a, state[k + 1], 0.0, False, False, "", 0)
+        for k, a in enumerate(np.array(actions))
+        if keep[k]
+    ]
+    buffer.add(records_of(steps, 2, 1))
     return buffer
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from mbrl_node.control import Observation
-from mbrl_node.data import ReplayBuffer, Transition
+from mbrl_node.data import ReplayBuffer, Transition, records_of
 from mbrl_node.spec import load_spec
 from mbrl_node.spec.task import Task
 
@@ -24,7 +24,8 @@ def test_the_examples_run_one_after_the_other():
             action = rng.uniform(spec.action_min, spec.action_max)
             facts = (0, 30 * episode + k, episode, k, 0, 0)
             outcome = (states[k + 1], 0.0, False, False, "random", 0)
-            buffer.add([Transition(*facts, states[k], action, action, *outcome)])
+            step = Transition(*facts, states[k], action, action, *outcome)
+            buffer.add(records_of([step], 4, 1))
         episodes.append((torch.tensor(states, dtype=torch.float32), torch.rand(4) * 20))
     names = {"system": spec, "task": Task.of(spec), "buffer": buffer, "episodes": episodes}
     examples = re.findall(

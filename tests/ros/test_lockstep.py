@@ -26,8 +26,8 @@ from rosgraph_msgs.msg import Clock  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 
+from mbrl_node.data import RunStore  # noqa: E402
 from mbrl_node.data import Transition as DataTransition  # noqa: E402
-from mbrl_node.data import TransitionStore  # noqa: E402
 from mbrl_node.ros import learner_node  # noqa: E402
 from mbrl_node.ros.convert import from_time, transition_to_msg  # noqa: E402
 from mbrl_node.ros.learner_node import LearnerNode  # noqa: E402
@@ -389,14 +389,15 @@ def test_it_learns_when_it_is_asked_to_and_only_if_there_is_something_new(start,
     lessons.send(10)
     assert lessons.learn() is None  # too few
     lessons.send(20)
-    wait_for(lambda: it.partner._stored.get(11) == 30, "the storing")
+    wait_for(lambda: it.partner._learner.store.stored(11) == 30, "the storing")
     time.sleep(0.3)  # one that learns by itself would have begun
     assert not list((tmp_path / "models").iterdir())
     assert lessons.learn().version == 1
     assert lessons.learn().version == 1  # nothing new
     lessons.send(1)
     assert lessons.learn().version == 2
-    assert TransitionStore(tmp_path / "transitions.db", SPEC).sequences() == {11: list(range(31))}
+    records = RunStore(tmp_path / "transitions.db", SPEC).records()
+    assert set(records["session"]) == {11} and records["sequence"].tolist() == list(range(31))
 
 
 def test_transitions_that_do_not_come_are_missed(start, tmp_path, monkeypatch):

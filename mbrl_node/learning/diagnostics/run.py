@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections import Counter
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mbrl_node.data import Batch, ReplayBuffer, StoreError, Transition, TransitionStore
+from mbrl_node import data
+from mbrl_node.data import Batch, Records, ReplayBuffer, RunStore, StoreError
 from mbrl_node.learning.learner import is_one_step
 from mbrl_node.models import CheckpointError, DynamicsModel, WorldModel, load_checkpoint
 from mbrl_node.models.checkpoint import checkpoints
@@ -151,12 +151,12 @@ def load_run(folder: Path, system: System, task: Task) -> Run:
     if not (folder / "transitions.db").exists():
         raise DiagnosisError(f"{folder}: is not a run folder: it has no transitions.db")
     try:
-        store = TransitionStore(folder / "transitions.db", system)
-        stored = list(store)
+        store = RunStore(folder / "transitions.db", system, read_only=True)
+        stored, history = store.records(), store.versions()
         store.close()
     except StoreError as error:
         raise DiagnosisError(str(error)) from error
-    rows = [t for t in stored if is_one_step(t, system.dt)]
+    rows = stored[is_one_step(stored, system.dt)]
     if len(rows) < FEW:
         raise DiagnosisError(
             f"{folder}: holds {len(rows)} transitions, too few to judge a model by ({FEW} are the "
@@ -169,11 +169,11 @@ def load_run(folder: Path, system: System, task: Task) -> Run:
         system,
         task,
         buffer,
-        np.array([t.model_version for t in rows]),
+        rows["model_version"].astype(np.int64),
         _episodes(rows),
         len(stored),
-        dict(Counter(t.controller for t in rows).most_common()),
-        _held_out(folder / "updates.jsonl"),
+        _controllers(rows),
+        _held_out(history),
         _versions(folder, system),
     )
 
@@ -195,37 +195,33 @@ def _versions(folder: Path, system: System) -> tuple[Version, ...]:
     return tuple(sorted(result, key=lambda version: version.number))
 
 
-def _held_out(path: Path) -> tuple[HeldOut, ...]:
+def _held_out(history: list[data.Version]) -> tuple[HeldOut, ...]:
     """What each version's successor found out about it: an update judges the version before on
-    what came since, and writes that in its own line."""
-    lines = {}
-    for number, line in enumerate(_lines(path), 1):
-        try:
-            record = json.loads(line)
-            lines[int(record["version"])] = (
-                int(record["transitions"]),
-                float(record["held_out_error"]),
-                float(record["held_out_loss"]),
-            )
-        except (ValueError, KeyError, TypeError):
-            # A process that is killed while it writes leaves a torn line.
-            log.warning("passed over: %s: line %d is not a whole record", path, number)
-    return tuple(
-        HeldOut(version, lines[version][0], *lines[version + 1][1:])
-        for version in sorted(lines)
-        if version + 1 in lines and np.isfinite(lines[version + 1][1:]).all()
-    )
+    what came since, and keeps that with its own version."""
+    transitions = {version.number: version.transitions for version in history}
+    found: dict[int, HeldOut] = {}
+    for version in history:
+        values = [version.metrics.get(f"held_out_{key}", math.nan) for key in ("error", "loss")]
+        if version.parent in transitions and np.isfinite(values).all():
+            judged = HeldOut(version.parent, transitions[version.parent], *values)
+            found.setdefault(version.parent, judged)
+    return tuple(found[number] for number in sorted(found))
 
 
-def _episodes(rows: list[Transition]) -> IntArray:
-    numbers: dict[tuple[int, int], int] = {}
-    return np.array([numbers.setdefault((t.session, t.episode), len(numbers)) for t in rows])
+def _controllers(rows: Records) -> dict[str, int]:
+    """How many rows each had, most first."""
+    names, counts = np.unique(rows["controller"], return_counts=True)
+    most = sorted(zip(counts.tolist(), names.tolist(), strict=True), key=lambda pair: -pair[0])
+    return {name.decode(errors="replace"): count for count, name in most}
+
+
+def _episodes(rows: Records) -> IntArray:
+    """A number for each episode, in their order, [N]."""
+    ids = np.stack([rows["session"], rows["episode"].astype(np.uint64)])
+    numbers: IntArray = np.cumsum((np.diff(ids, prepend=ids[:, :1]) != 0).any(0))
+    return numbers
 
 
 def _spread(values: Tensor) -> Tensor:
     std = values.std(0, correction=0)
     return torch.where(std > 1e-6, std, torch.ones_like(std))
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(errors="replace").splitlines() if path.exists() else []
