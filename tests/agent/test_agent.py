@@ -5,6 +5,7 @@ import torch
 
 from mbrl_node.agent import AgentConfig
 from mbrl_node.agent.agent import Agent
+from mbrl_node.data import transitions_of
 from mbrl_node.learning.delay import delay_of
 from mbrl_node.spec import load_spec
 from mbrl_node.spec.task import Task
@@ -33,7 +34,7 @@ def test_an_agent_learns_from_the_commands_that_were_in_effect(tmp_path, small):
     small["learner"]["min_transitions"] = 1000
     agent = Agent(LATE, Task.of(LATE), tmp_path, AgentConfig(**small))
     _, taken = drive(agent, 120)
-    stored = list(agent.learner.store)
+    stored = list(transitions_of(agent.learner.store.records()))
     agent.close()
     assert np.array_equal([t.action_requested for t in stored], taken)
     assert np.array_equal([t.action for t in stored], [[0.0], [0.0], *taken[:-2]])

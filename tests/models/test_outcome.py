@@ -35,13 +35,13 @@ def learned(count: int, steps: int, ends: bool, width: float = 1.0) -> WorldMode
     state, action, next_state, reward = samples(count, 0, width)
     end = (np.abs(next_state[:, 1]) > 6.0) & ends
     buffer = ReplayBuffer(3, 1)
-    steps = [
+    rows = [
         Transition(1, k, k, 0, 0, 0, s, a, a, n, r, bool(e), False, "", 0)
         for k, (s, a, n, r, e) in enumerate(
             zip(state, action, next_state, reward, end, strict=True)
         )
     ]
-    buffer.add(records_of(steps, 3, 1))
+    buffer.add(records_of(rows, 3, 1))
     world = WorldModel.for_task(SYSTEM, Task(), DYNAMICS)
     Trainer(world, TrainerConfig(batch_size=128)).train(buffer, steps)
     return world.requires_grad_(False)
