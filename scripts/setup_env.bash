@@ -252,7 +252,7 @@ remove_venv() { # REASON
 }
 
 make_venv() {
-    local extras=sim,viz,build,dev options=(--system-site-packages) about="about 2 min"
+    local extras=sim,viz,data,build,dev options=(--system-site-packages) about="about 2 min"
     if [ "$ros" = wheels ]; then
         find_python_311
         extras+=,ros-jazzy
