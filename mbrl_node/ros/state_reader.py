@@ -21,11 +21,12 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from mbrl_node.ros.convert import from_time
-from mbrl_node.ros.extract import TopicError, compile_fields, message_class
+from mbrl_node.ros.extract import compile_fields, message_class
 from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.taken import Taken, Waiter
 from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.errors import Problem, line, one_line
+from mbrl_node.spec.extract import TopicError
 from mbrl_node.spec.topics import JointStateTopic, MessageTopic
 
 Array = NDArray[np.float64]

@@ -19,7 +19,8 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Float64MultiArray
 
-from mbrl_node.ros.extract import TopicError, compile_fields, message_class
+from mbrl_node.ros.extract import compile_fields, message_class
+from mbrl_node.spec.extract import TopicError
 from mbrl_node.spec.topics import JointStateTopic, MessageTopic
 
 JOINTS = ("a", "b")
