@@ -76,6 +76,12 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "rate", default_value="0.0", description="control rate in Hz; 0: as the robot's file says"
     ),
+    DeclareLaunchArgument(
+        "change",
+        default_value="",
+        description="how the simulated robot changes by itself: TIME WHAT OF VALUE, several "
+        "separated by commas; 30 mass pole 3, 60 gain all 0.5; see docs/adaptation.md",
+    ),
     DeclareLaunchArgument("seed", default_value="0", description="of all random numbers"),
     DeclareLaunchArgument(
         "learn",
@@ -113,6 +119,7 @@ def typed(name: str, kind: type) -> ParameterValue:
 def check(context: LaunchContext) -> list[DeclareLaunchArgument]:
     """Refuses what cannot work before any process starts."""
     from mbrl_node.spec import SpecError, load_spec
+    from sim.changes import parse_changes
 
     argument = context.launch_configurations
     for name, kind in (("rate", float), ("speed", float), ("duration", float), ("seed", int)):
@@ -122,6 +129,12 @@ def check(context: LaunchContext) -> list[DeclareLaunchArgument]:
             raise RuntimeError(f"argument {name}: '{argument[name]}' is not a number") from None
         if value < 0 or value != value:
             raise RuntimeError(f"argument {name}: {argument[name]} is below 0")
+    try:
+        changes_planned = parse_changes(argument["change"])
+    except ValueError as error:
+        raise RuntimeError(f"argument change: {error}") from None
+    if changes_planned and argument["sim"] != "true":
+        raise RuntimeError("argument change: only a simulated robot changes; use sim:=true")
     try:
         spec = load_spec(argument["robot"])
         simulated = argument["sim"] == "true"
@@ -195,6 +208,7 @@ def generate_launch_description() -> LaunchDescription:
                 IfCondition(LaunchConfiguration("sim")),
                 {
                     "gui": typed("gui", bool),
+                    "change": typed("change", str),
                     "speed": typed("speed", float),
                     "clock": typed("use_sim_time", bool),
                     "sync": typed("sync", bool),

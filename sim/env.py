@@ -39,6 +39,7 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         self._reward, self._goal = TermReward(spec), goal_function(spec)
         self._terminated = RangeTermination(spec)
         self._robot: BulletRobot | None = None
+        self._changes: list[tuple[str, str, float]] = []
         self._length = round(spec.episode.length / spec.dt)
 
     def reset(
@@ -46,13 +47,27 @@ class RobotEnv(gymnasium.Env[Array, Array]):
     ) -> tuple[Array, dict[str, Any]]:
         """Puts the robot at its initial position; a seed makes the noise on it repeatable."""
         super().reset(seed=seed)
-        if self._robot is None or seed is not None:
+        robot = self._made(anew=seed is not None)
+        robot.reset()
+        self._steps, self._state = 0, self._read()
+        return self._state, {"goal": self._goal(self._state)}
+
+    def change(self, what: str, of: str, value: float) -> str:
+        """Makes the robot another one, from now on and after every reset; see
+        `BulletRobot.change`."""
+        text = self._made().change(what, of, value)
+        self._changes.append((what, of, value))
+        return text
+
+    def _made(self, anew: bool = False) -> BulletRobot:
+        """The robot; made where there is none yet."""
+        if self._robot is None or anew:
             self.close()
             self._robot = BulletRobot(self.robot_spec, int(self.np_random.integers(2**31)))
             self._substeps = round(1 / (self._robot.dt * self.robot_spec.rate))
-        self._robot.reset()
-        self._steps, self._state = 0, self._read()
-        return self._state, {"goal": self._goal(self._state)}
+            for change in self._changes:
+                self._robot.change(*change)
+        return self._robot
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """One control period with an action [m]."""

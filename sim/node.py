@@ -7,10 +7,11 @@ import math
 import threading
 import time
 from array import array
+from collections import deque
 from typing import Any
 
 import numpy as np
-from mbrl_msgs.srv import Step
+from mbrl_msgs.srv import ChangeRobot, Step
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
@@ -24,6 +25,7 @@ from mbrl_node.ros.parameters import declare, declare_robot
 from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.realtime import settle_memory
 from mbrl_node.ros.taken import Taken
+from sim.changes import PlannedChange, parse_changes
 from sim.robot import BulletRobot
 
 MAX_BEHIND = 0.2  # s; a machine that is further behind gives up catching up
@@ -41,6 +43,8 @@ class SimNode(Node):
     that, it runs slower, and says so. With `clock:=false` it does as a real robot: its stamps are
     the system's time, and there is no /clock. With `sync:=true` it stands still but for what
     `~/step` asks for.
+
+    The robot can become another one: at the times that `change` plans, and by `~/change`.
     """
 
     def __init__(self) -> None:
@@ -61,8 +65,16 @@ class SimNode(Node):
             "simulated time without a command until the robot gets its safe one, s, at least 3 "
             "control periods; 0: never",
         )
+        planned = declare(
+            self,
+            "change",
+            "",
+            "how the robot changes by itself: TIME WHAT OF VALUE, several separated by commas; "
+            "TIME is simulated, s, and the rest as in mbrl_msgs/srv/ChangeRobot",
+        )
         self._check(sync, clock, timeout)
         self._robot = BulletRobot(spec, seed, gui)
+        self._planned = self._plan(planned)  # and the step before which, the next first
         self._lock = threading.Lock()  # around the robot and the flags
         self._steps = 0  # of the physics, since the start
         self._steps_a_reading = round(spec.sim.physics_rate / spec.sim.state_rate)
@@ -79,6 +91,7 @@ class SimNode(Node):
         self._fields = [compile_fields(topic) for topic in spec.state]
         self._clock = self.create_publisher(Clock, "/clock", 10) if clock else None
         self.create_service(Trigger, spec.episode.reset_service or "/reset", self._on_reset)
+        self.create_service(ChangeRobot, "~/change", self._on_change)
         self._service: LockStepService | None = None
         if sync:
             self._service = LockStepService(self, Step, "~/step", self._on_step)
@@ -105,6 +118,15 @@ class SimNode(Node):
                 f"of physics steps of {1 / spec.sim.physics_rate:g} s"
             )
 
+    def _plan(self, text: str) -> deque[tuple[int, PlannedChange]]:
+        try:
+            changes = parse_changes(text)
+            for change in changes:
+                self._robot.check_change(change.what, change.of, change.value)
+        except ValueError as error:
+            raise ConfigurationError(f"mbrl_sim: parameter change: {error}") from error
+        return deque((round(change.time / self._robot.dt), change) for change in changes)
+
     # Services: the callback thread.
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -125,6 +147,25 @@ class SimNode(Node):
                 self._running.set()
         response.success, response.message = True, "paused" if request.data else "running"
         return response
+
+    def _on_change(
+        self, request: ChangeRobot.Request, response: ChangeRobot.Response
+    ) -> ChangeRobot.Response:
+        try:
+            with self._lock:
+                response.message = self._change(request.what, request.of, request.value)
+            response.success = True
+        except ValueError as error:
+            response.message = str(error)
+            self.get_logger().warning(f"the robot stays as it is: {error}")
+        return response
+
+    def _change(self, what: str, of: str, value: float) -> str:
+        """What has become of the robot, as a sentence."""
+        text = self._robot.change(what, of, value)
+        now = self._steps * self._robot.dt
+        self.get_logger().warning(f"the robot has changed at {now:.2f} s: {text}")
+        return text
 
     # Physics: the main thread.
 
@@ -171,10 +212,16 @@ class SimNode(Node):
             self.get_logger().warning(
                 f"no command for {self._patience:g} s: the robot has its safe one until the next"
             )
-        self._robot.step()
-        self._steps += 1
+        self._step_physics()
         if self._steps % self._steps_a_reading == 0:
             self._publish()
+
+    def _step_physics(self) -> None:
+        while self._planned and self._planned[0][0] <= self._steps:
+            _, change = self._planned.popleft()
+            self._change(change.what, change.of, change.value)
+        self._robot.step()
+        self._steps += 1
 
     def _command(self, command: Float64MultiArray) -> None:
         try:
@@ -214,8 +261,7 @@ class SimNode(Node):
             if len(command):
                 self._robot.command(command)
             for _ in range(round(steps)):
-                self._robot.step()
-            self._steps += round(steps)
+                self._step_physics()
             self._publish()
         response.stamp = self._state.header.stamp
         for fields_of in self._fields:

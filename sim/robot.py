@@ -15,6 +15,7 @@ import pybullet_data
 from numpy.typing import NDArray
 
 from mbrl_node.spec import RobotSpec, SpecError
+from sim.changes import EVERYTHING, check_value
 
 
 @contextlib.contextmanager
@@ -46,6 +47,17 @@ class JointReading:
     effort: list[float]
 
 
+@dataclass
+class Link:
+    """A link that has mass: what its file says, and what has been made of it."""
+
+    index: int
+    mass: float  # kg
+    inertia: tuple[float, float, float]  # about its principal axes, kg m^2
+    factor: float = 1.0
+    payload: float = 0.0  # kg
+
+
 class BulletRobot:
     """One robot in a PyBullet world of its own, driven by joint efforts.
 
@@ -67,6 +79,8 @@ class BulletRobot:
         self._limits = (spec.action_min, spec.action_max)
         self._safe = spec.action_safe
         self._delay = round(spec.action.delay / self.dt)  # steps
+        self._fields = [field.name for field in spec.action.fields]
+        self._gain = np.ones(len(self._fields))
         self._coming: deque[tuple[int, Array]] = deque()  # commands, and the step they act from
         self._steps = 0
         self._scene: float | None = None  # size of what is drawn, m; None: nothing was yet
@@ -78,6 +92,7 @@ class BulletRobot:
         pybullet.setTimeStep(self.dt, physicsClientId=self._world)
         pybullet.setGravity(0, 0, -9.81, physicsClientId=self._world)
         self._body = self._load(spec)
+        self._links = self._links_with_mass()
         self._index = self._movable_joints()
         self._names, self._joints = list(self._index), list(self._index.values())
         self._actuated = [self._joint(spec, field.joint) for field in spec.action.fields]
@@ -105,6 +120,20 @@ class BulletRobot:
                 str(path), useFixedBase=self._sim.fixed_base, physicsClientId=self._world
             )
         )
+
+    def _links_with_mass(self) -> dict[str, Link]:
+        """By name. The base of a robot that is fixed has none."""
+        body, world = self._body, self._world
+        base, _ = pybullet.getBodyInfo(body, physicsClientId=world)
+        names = [base.decode()]
+        for i in range(pybullet.getNumJoints(body, physicsClientId=world)):
+            names.append(pybullet.getJointInfo(body, i, physicsClientId=world)[12].decode())
+        links = {}
+        for index, name in enumerate(names, start=-1):
+            mass, _, inertia, *_ = pybullet.getDynamicsInfo(body, index, physicsClientId=world)
+            if mass:
+                links[name] = Link(index, mass, inertia)
+        return links
 
     def _movable_joints(self) -> dict[str, int]:
         joints = {}
@@ -143,8 +172,11 @@ class BulletRobot:
         """
         self.check(effort)
         limited = np.clip(effort, *self._limits)
+        acts_from = self._steps + self._delay
+        while self._coming and self._coming[-1][0] >= acts_from:
+            self._coming.pop()  # sent while the delay was longer: this one is newer, and earlier
         if self._delay:
-            self._coming.append((self._steps + self._delay, limited))
+            self._coming.append((acts_from, limited))
         else:
             self._effort = limited
 
@@ -155,6 +187,66 @@ class BulletRobot:
                 f"a command of {len(self._safe)} finite values was expected, got {effort}"
             )
 
+    def change(self, what: str, of: str, value: float) -> str:
+        """Makes the robot another one, from now on; a reset does not undo it.
+
+        Args:
+            what: and of what, and what `value` is then:
+                "mass"     of a link, or all: times that of its file; its inertia as well
+                "payload"  of a link: kg more than that, at its centre of mass
+                "gain"     of a field of the action, or all: what comes out, times the command
+                "delay"    of all: s from a command to its effect, in whole physics steps
+            of: a name; "" or "all" for all.
+
+        Returns:
+            A sentence that says what has become of it.
+
+        Raises:
+            ValueError: there is no such thing, or it cannot have this value; nothing was changed.
+        """
+        names, text = self._meant(what, of, value)
+        if what == "gain":
+            self._gain[[self._fields.index(name) for name in names]] = value
+        elif what == "delay":
+            self._delay = round(value / self.dt)
+        else:
+            for name in names:
+                self._weigh(self._links[name], what, value)
+        return text
+
+    def check_change(self, what: str, of: str, value: float) -> None:
+        """Raises what `change` would."""
+        self._meant(what, of, value)
+
+    def _meant(self, what: str, of: str, value: float) -> tuple[list[str], str]:
+        """The names, and what will be so in words."""
+        check_value(what, value)
+        known = {"gain": self._fields, "delay": ["all"]}.get(what, list(self._links))
+        names = known if of in EVERYTHING and what != "payload" else [of]
+        if not set(names) <= set(known):
+            raise ValueError(f"{what}: there is no '{of}', but {', '.join(known)}")
+        of = ", ".join(names)
+        text = {
+            "mass": f"{of}: {value:g} times the mass and inertia of its file",
+            "payload": f"{of}: a payload of {value:g} kg",
+            "gain": f"{of}: what comes out is {value:g} times the command",
+            "delay": f"commands take effect after {round(value / self.dt) * self.dt:g} s",
+        }[what]
+        return names, text
+
+    def _weigh(self, link: Link, what: str, value: float) -> None:
+        if what == "mass":
+            link.factor = value
+        else:
+            link.payload = value
+        pybullet.changeDynamics(
+            self._body,
+            link.index,
+            mass=link.factor * link.mass + link.payload,
+            localInertiaDiagonal=[link.factor * i for i in link.inertia],
+            physicsClientId=self._world,
+        )
+
     def step(self) -> None:
         """Advances the physics by `dt` seconds."""
         while self._coming and self._coming[0][0] <= self._steps:
@@ -164,7 +256,7 @@ class BulletRobot:
             self._body,
             self._actuated,
             pybullet.TORQUE_CONTROL,
-            forces=self._effort.tolist(),
+            forces=(self._gain * self._effort).tolist(),
             physicsClientId=self._world,
         )
         pybullet.stepSimulation(physicsClientId=self._world)
@@ -173,7 +265,7 @@ class BulletRobot:
         """What ideal sensors on the joints report now."""
         states = pybullet.getJointStates(self._body, self._joints, physicsClientId=self._world)
         effort = [0.0] * len(self._joints)
-        for column, value in zip(self._columns, self._effort.tolist(), strict=True):
+        for column, value in zip(self._columns, (self._gain * self._effort).tolist(), strict=True):
             effort[column] = value
         return JointReading(self._names, [s[0] for s in states], [s[1] for s in states], effort)
 

@@ -27,6 +27,7 @@ def bringup(*arguments: str) -> tuple[int, str]:
         ("rate:=fast", ["argument rate", "'fast'"]),
         ("speed:=-1", ["argument speed", "-1"]),
         ("seed:=1.5", ["argument seed", "'1.5'"]),
+        ("change:=60 mass pole", ["argument change", "'60 mass pole'", "TIME WHAT OF VALUE"]),
         ("controller:=pid", ["controller", "pid", "mppi"]),
         ("params:=/no/such/file.yaml", ["argument params", "/no/such/file.yaml"]),
         ("run_dir:=/proc/nowhere", ["argument run_dir", "/proc/nowhere"]),

@@ -13,6 +13,7 @@ import pytest
 rclpy = pytest.importorskip("rclpy")
 pytest.importorskip("mbrl_msgs.msg")
 
+from mbrl_msgs.srv import ChangeRobot, Step  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
@@ -94,6 +95,11 @@ class Simulation:
     def pause(self, value: bool) -> None:
         """Calls ~/pause."""
         assert self.call(SetBool, "/mbrl_sim/pause", SetBool.Request(data=value)).success
+
+    def change(self, what: str, of: str, value: float) -> ChangeRobot.Response:
+        """Calls ~/change."""
+        request = ChangeRobot.Request(what=what, of=of, value=value)
+        return self.call(ChangeRobot, "/mbrl_sim/change", request)
 
     def close(self) -> None:
         """Ends all of it."""
@@ -221,6 +227,60 @@ def test_a_paused_simulator_publishes_nothing_and_makes_up_for_nothing(start):
     it.wait_for(lambda: stamp(it.state()) > stamp(first), "time going on")
 
 
+def test_the_robot_is_changed_by_a_service_and_a_reset_does_not_undo_it(start):
+    it = start("command_timeout:=0.0")
+    it.command(2.0)
+    it.wait_for(lambda: it.effort() == 2.0, "the command's effect")
+    response = it.change("gain", "force", 0.5)
+    assert response.success and response.message == "force: what comes out is 0.5 times the command"
+    it.wait_for(lambda: it.effort() == 1.0, "a weaker drive")
+    assert it.call(Trigger, "/reset", Trigger.Request()).success
+    it.command(4.0)
+    it.wait_for(lambda: it.effort() == 2.0, "a drive that is still weaker")
+
+
+def test_a_change_that_cannot_be_is_refused_in_words(start):
+    it = start("command_timeout:=0.0")
+    response = it.change("mass", "poel", 3.0)
+    assert not response.success
+    assert response.message == "mass: there is no 'poel', but cart, pole"
+
+
+def test_planned_changes_come_in_their_order_at_their_times(start):
+    it = start("command_timeout:=0.0", "change:=3 gain all 2.0, 2 gain all 0.5", "speed:=2.0")
+    it.command(2.0)
+    it.wait_for(lambda: it.effort() == 2.0, "the command's effect")
+    seen: list[tuple[float, float]] = []
+
+    def look() -> bool:
+        state = it.state()
+        seen.append((stamp(state) / 1e9, max(state.effort)))
+        return seen[-1][1] == 4.0
+
+    it.wait_for(look, "the second change")
+    for time_, effort in seen:
+        expected = 2.0 if time_ <= 2.0 else 1.0 if time_ <= 3.0 else 4.0
+        assert effort == expected, time_
+    assert any(effort == 1.0 for _, effort in seen)
+
+
+def test_in_lock_step_changes_come_at_their_very_step_and_by_service(start):
+    it = start("sync:=true", "change:=0.1 gain all 0.5")
+
+    def step(duration: float) -> float:
+        request = Step.Request(command=[2.0], duration=duration)
+        response = it.call(Step, "/mbrl_sim/step", request)
+        assert response.success, response.message
+        return response.state[2]  # the cart's speed
+
+    first = step(0.1)
+    gained = step(0.1) - first
+    assert gained == pytest.approx(first / 2, rel=0.1)
+    assert it.change("gain", "all", 0.0).success
+    before = step(0.0)
+    assert step(0.1) == pytest.approx(before, abs=0.02)
+
+
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
@@ -229,6 +289,8 @@ def test_a_paused_simulator_publishes_nothing_and_makes_up_for_nothing(start):
         (["clock:=false", "speed:=2.0"], "speed: 2.0 must be 1"),
         (["clock:=false", "sync:=true"], "clock: false must be true"),
         (["sync:=true", "rate:=30.0"], "no whole number of physics steps"),
+        (["change:=30 mass pole"], "change: '30 mass pole' is not TIME WHAT OF VALUE, such as"),
+        (["change:=30 mass poel 3"], "change: mass: there is no 'poel', but cart, pole"),
     ],
 )
 def test_parameters_that_do_not_fit_are_refused_by_name(start, parameters, words):
