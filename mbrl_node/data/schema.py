@@ -125,9 +125,7 @@ def migrate(db: sqlite3.Connection, updates: Path, dims: tuple[int, int] | None)
     if first is not None:
         dims = first[0] // 8, first[1] // 8
     if dims is None:
-        raise ValueError(
-            f"it is empty and of an earlier version of mbrl: name its robot, {robot}"
-        )
+        raise ValueError(f"it is empty and of an earlier version of mbrl: name its robot, {robot}")
     n, m = dims
     db.execute("ALTER TABLE run RENAME TO run_1")
     db.execute("ALTER TABLE transition_ RENAME TO transition_1")

@@ -30,9 +30,6 @@ class Sequences:
         table = np.array(sorted(runs), np.int64).reshape(-1, 2)
         return cls(table[:, 0], table[:, 1], skipped)
 
-    def __contains__(self, number: int) -> bool:
-        return bool(self.contain(np.array([number]))[0])
-
     def contain(self, numbers: Numbers) -> NDArray[np.bool_]:
         """Which of some numbers [N] are there, [N]."""
         if not len(self.first):
@@ -41,7 +38,7 @@ class Sequences:
         found: NDArray[np.bool_] = (run >= 0) & (numbers < self.end[run])
         return found
 
-    def with_(self, numbers: Numbers) -> Sequences:
+    def extended(self, numbers: Numbers) -> Sequences:
         """With numbers [N] that are not there yet, rising."""
         if not len(numbers):
             return self
@@ -54,7 +51,7 @@ class Sequences:
         return Sequences(first[np.r_[True, apart]], end[np.r_[apart, True]], self.skipped)
 
     @property
-    def stored(self) -> int:
+    def complete(self) -> int:
         """All below are there or were skipped."""
         run = int(np.searchsorted(self.first, self.skipped, side="right")) - 1
         return self.skipped if run < 0 else max(self.skipped, int(self.end[run]))

@@ -35,6 +35,8 @@ from mbrl_node.data.schema import (
 from mbrl_node.data.sequences import Sequences
 from mbrl_node.spec.system import System
 
+_CHUNK = 1000  # rows read at once: they stay in the cache
+
 
 class StoreError(Exception):
     """The database cannot be used; the message names the file and says why."""
@@ -130,24 +132,18 @@ class RunStore:
                 mine = mine[~there.contain(sequence[mine])]
                 numbers, first = np.unique(sequence[mine], return_index=True)
                 new[mine[first]] = True
-                sessions = sessions | {session: there.with_(numbers)}
+                sessions = sessions | {session: there.extended(numbers)}
             result: Records = records[new]
             if len(result):
-                try:
-                    with self._written("transitions"):
-                        insert(self._db, result)
-                except sqlite3.IntegrityError as error:  # somebody else writes, too
-                    self._sessions = self._load()
-                    raise StoreError(
-                        f"{self.path}: another process is writing transitions"
-                    ) from error
+                with self._written("transitions"):
+                    insert(self._db, result)
                 self._sessions = sessions
             return result
 
     def stored(self, session: int) -> int:
         """The sequence number below which all are stored or were skipped."""
-        with self._lock:
-            return self._known().get(session, Sequences.of()).stored
+        with self._reading():
+            return self._known().get(session, Sequences.of()).complete
 
     def skip(self, session: int, oldest: int) -> int:
         """Takes what is missing below a sequence number as lost; how many more those are.
@@ -157,7 +153,7 @@ class RunStore:
         """
         with self._lock:
             before = self._sessions.get(session, Sequences.of())
-            if oldest <= before.stored:
+            if oldest <= before.complete:
                 return 0
             with self._written("what was lost"):
                 self._db.execute("INSERT OR REPLACE INTO skipped VALUES (?, ?)", (session, oldest))
@@ -168,20 +164,28 @@ class RunStore:
     @property
     def lost(self) -> int:
         """Transitions that never came, of all sessions."""
-        with self._lock:
+        with self._reading():
             return sum(sequences.lost for sequences in self._known().values())
 
     def __len__(self) -> int:
         """Transitions."""
-        with self._lock:
+        with self._reading():
             return int(self._db.execute("SELECT total(steps) FROM episode").fetchone()[0])
 
     def records(self) -> Records:
         """All transitions, session by session in sequence, [N]."""
-        with self._reading():
+        with self._reading(), transaction(self._db, "BEGIN"):
+            count = self._db.execute("SELECT count(*) FROM transition_").fetchone()[0]
+            result = np.empty(count, self._type)
+            place, at = memoryview(result).cast("B"), 0  # type: ignore[arg-type]
             rows = self._db.execute("SELECT record FROM transition_ ORDER BY session, sequence")
-            joined = bytearray().join(map(itemgetter(0), rows))
-        return np.frombuffer(joined, self._type)
+            while chunk := rows.fetchmany(_CHUNK):
+                joined = b"".join(map(itemgetter(0), chunk))
+                place[at : at + len(joined)] = joined
+                at += len(joined)
+            if at != result.nbytes:
+                raise ValueError("a record is not whole")
+        return result
 
     def episodes(self) -> list[Episode]:
         """All episodes, session by session."""
@@ -247,7 +251,7 @@ class RunStore:
         with self._lock:
             try:
                 yield
-            except sqlite3.Error as error:
+            except (sqlite3.Error, ValueError) as error:
                 raise StoreError(f"{self.path}: cannot be read: {error}") from error
 
     @contextmanager
@@ -256,9 +260,9 @@ class RunStore:
         try:
             with transaction(self._db):
                 yield
-        except sqlite3.IntegrityError:
-            raise
         except (sqlite3.Error, OverflowError) as error:
+            if isinstance(error, sqlite3.IntegrityError):  # somebody else wrote, too
+                self._sessions = self._load()
             raise StoreError(f"{self.path}: {what} cannot be written: {error}") from error
 
 
@@ -272,9 +276,9 @@ def _metrics(text: str) -> dict[str, float]:
 
 
 @contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
+def transaction(db: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
     """Commits what is done within, or takes all of it back if anything is raised."""
-    db.execute("BEGIN IMMEDIATE")
+    db.execute(begin)
     try:
         yield
         db.execute("COMMIT")
@@ -287,27 +291,37 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 def _opened(path: Path, system: System | None, read_only: bool) -> sqlite3.Connection:
     """A connection to a database of this schema and robot; made or migrated where it is not."""
     if read_only:
-        db = _connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        # Beside a database in WAL mode SQLite keeps files, even to read; without any log left over
+        # it can do without them.
+        log = path.with_name(f"{path.name}-wal")
+        alone = not os.access(path.parent, os.W_OK) and not log.exists()
+        mode = "immutable=1" if alone else "mode=ro"
+        db = _connect(f"{path.absolute().as_uri()}?{mode}", uri=True)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         db = _connect(os.fspath(path))
-    found = _check(db, path, system)
-    if read_only and found == 1:
-        copy = _connect("")
-        db.backup(copy)
+    try:
+        found = _check(db, path, system)
+        if read_only and found == 1:
+            original, db = db, _connect("")
+            original.backup(db)
+            original.close()
+        elif not read_only:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")
+        if found != SCHEMA_VERSION:
+            dims = (0, 0) if read_only else None
+            if system is not None:
+                dims = system.state_dim, system.action_dim
+            with transaction(db):
+                found = _check(db, path, system)  # another process may have been faster
+                if found == 1:
+                    migrate(db, path.with_name("updates.jsonl"), dims)
+                elif found == 0 and system is not None:
+                    create(db, system)
+    except BaseException:
         db.close()
-        db = copy
-    elif not read_only:
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")
-    if found != SCHEMA_VERSION:
-        dims = None if system is None else (system.state_dim, system.action_dim)
-        with transaction(db):
-            found = _check(db, path, system)  # another process may have been faster
-            if found == 1:
-                migrate(db, path.with_name("updates.jsonl"), (0, 0) if read_only else dims)
-            elif found == 0 and system is not None:
-                create(db, system)
+        raise
     return db
 
 

@@ -2,19 +2,24 @@
 
 import math
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mbrl_node.data import (
+    Event,
     Records,
     RunStore,
     StoreError,
     Transition,
+    Version,
     records_of,
     transitions_of,
 )
@@ -127,6 +132,204 @@ def test_a_database_of_a_newer_version_is_refused(store):
         RunStore(store.path, SPEC)
 
 
+def test_what_comes_late_fills_its_gap_and_what_never_came_is_lost_only_once_it_is_given_up(store):
+    store.add(records(0, 1, 4, 5))
+    assert store.stored(1) == 2 and store.lost == 0
+    assert store.add(records(3, 4))["sequence"].tolist() == [3]
+    assert store.skip(1, 1) == 0 and store.stored(1) == 2
+    assert store.skip(1, 5) == 1 and store.skip(1, 5) == 0
+    assert store.stored(1) == 6 and store.lost == 1
+    again = reopened(store)
+    assert again.stored(1) == 6 and again.lost == 1 and again.stored(2) == 0
+    assert again.add(records(2))["sequence"].tolist() == [2]  # it came in spite of that
+    assert again.lost == 0 and sequences(again) == {1: list(range(6))}
+    assert again.skip(2, 3) == 3 and again.stored(2) == 3 and again.lost == 3
+
+
+def test_a_store_that_was_opened_again_knows_what_it_has(store):
+    store.add(records(0, 1, 2, 5, 9, 10))
+    again = reopened(store)
+    assert again.add(records(*range(12)))["sequence"].tolist() == [3, 4, 6, 7, 8, 11]
+    assert again.stored(1) == 12
+
+
+def test_episodes_grow_with_their_transitions(store):
+    store.add(records(0, 2, truncated=False))  # of which one is sent again, and one comes late
+    first = store.episodes()
+    assert [(e.steps, e.stamp, e.end_stamp, e.total, e.end) for e in first] == [(2, 0, 30, 1.0, "")]
+    store.add(records(1, 2, truncated=False))
+    store.add(records(3, reward=2.0, terminated=True, truncated=True))
+    store.add(records(4, 5, episode=2, truncated=True))
+    store.add(records(0, session=9, truncated=False))
+    found = [(e.session, e.episode, e.steps, e.total, e.end) for e in reopened(store).episodes()]
+    assert found == [
+        (1, 1, 4, 3.5, "terminated"),
+        (1, 2, 2, 1.0, "truncated"),
+        (9, 1, 1, 0.5, ""),
+    ]
+
+
+def test_versions_are_kept_with_their_metrics_and_replaced_by_number(store):
+    two = Version(2, 1, 10**18, 40, "accepted", "warm update", {"held_out_error": 0.25, "x": 1.0})
+    one = Version(1, 0, 0, 20, "accepted", "refit", {"held_out_error": math.nan})
+    for version in (two, one, replace(two, state="rolled back", reason="fell over")):
+        store.add_version(version)
+    first, second = reopened(store).versions()
+    assert math.isnan(first.metrics.pop("held_out_error")) and first == replace(one, metrics={})
+    assert second == replace(two, state="rolled back", reason="fell over")
+
+
+def test_events_are_kept_once_and_switches_are_a_table_of_their_own(store):
+    switch = Event(1, 0, 10**18, math.nan, "switch", "mppi", "asked for")
+    stop = Event(1, 1, 10**18 + 5, 2.5, "stop", "estop", "pressed")
+    store.add_events([switch, stop])
+    store.add_events([replace(stop, text="again"), replace(switch, session=0, robot_time=1.0)])
+    again = reopened(store)
+    assert [(e.session, e.sequence) for e in again.events()] == [(0, 0), (1, 0), (1, 1)]
+    assert again.events("stop") == [stop] and math.isnan(again.events()[1].robot_time)
+    query = "SELECT session, controller, reason FROM controller_switch"
+    with sqlite3.connect(store.path) as db:
+        assert db.execute(query).fetchall() == [(0, "mppi", "asked for"), (1, "mppi", "asked for")]
+
+
+def full(store: RunStore) -> None:
+    """From now on the disk is full."""
+    pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+    store._db.execute(f"PRAGMA max_page_count={pages}")
+
+
+def emptied(store: RunStore) -> None:
+    store._db.execute("PRAGMA max_page_count=1000000000")
+
+
+def protected(store: RunStore) -> None:
+    """From now on the disk is read-only."""
+    store._db.execute("PRAGMA query_only=1")
+
+
+def unprotected(store: RunStore) -> None:
+    store._db.execute("PRAGMA query_only=0")
+
+
+@pytest.mark.parametrize(("break_", "mend"), [(full, emptied), (protected, unprotected)])
+def test_what_cannot_be_written_is_told_and_may_be_added_again(store, break_, mend):
+    store.add(records(*range(10)))
+    version = Version(1, 0, 0, 10, "accepted", "x" * 10000, {})
+    event = Event(1, 0, 0, 0.0, "stop", "", "x" * 10000)
+    break_(store)
+    for write in (
+        lambda: store.add(records(*range(1000))),
+        lambda: store.add_version(version),
+        lambda: store.add_events([event]),
+    ):
+        with pytest.raises(StoreError, match=r"t\.db: .* cannot be written: "):
+            write()
+    assert len(store) == 10 and store.stored(1) == 10 and store.episodes()[0].steps == 10
+    assert store.versions() == [] and store.events() == []
+    if break_ is protected:
+        with pytest.raises(StoreError):
+            store.skip(1, 20)
+        assert store.lost == 0
+    mend(store)
+    assert len(store.add(records(*range(1000)))) == 990
+    store.add_version(version)
+    store.add_events([event])
+    again = reopened(store)
+    assert sequences(again) == {1: list(range(1000))} and again.episodes()[0].steps == 1000
+    assert again.versions() == [version] and again.events() == [event]
+
+
+def test_a_file_that_may_not_grow_any_more_harms_nothing_that_is_stored(store):
+    store.add(records(0, 1, 2))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = (store.path.parent / "t.db-wal").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5000, limits[1]))
+    try:
+        with pytest.raises(StoreError, match="cannot be written"):
+            store.add(records(*range(1000)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sequences(store) == {1: [0, 1, 2]} and store.stored(1) == 3
+    store.add(records(3))
+    assert sequences(reopened(store)) == {1: [0, 1, 2, 3]}
+
+
+def test_numbers_that_are_too_large_for_the_database_are_refused(store):
+    with pytest.raises(StoreError, match="cannot be written"):
+        store.add(records(0, session=2**64 - 1))
+    with pytest.raises(ValueError, match="records are"):
+        store.add(records_of([], 3, 1))
+    assert len(store) == 0 and store.stored(1) == 0
+
+
+def test_another_process_that_wrote_too_is_told_and_then_known(store):
+    other = RunStore(store.path, SPEC)
+    other.add(records(0, 1))
+    with pytest.raises(StoreError, match="cannot be written"):
+        store.add(records(0, 1, 2))
+    assert store.add(records(0, 1, 2))["sequence"].tolist() == [2]
+    assert sequences(store) == {1: [0, 1, 2]} and store.episodes()[0].steps == 3
+    other.close()
+
+
+def test_what_is_written_is_seen_by_who_only_reads(store):
+    reader = RunStore(store.path, read_only=True)
+    assert (reader.robot, reader.spec_hash) == (SPEC.name, SPEC.hash)
+    assert (reader.state_dim, reader.action_dim) == (4, 1)
+    for k in range(3):
+        store.add(records(2 * k))
+        assert len(reader) == len(reader.records()) == k + 1
+    assert reader.stored(1) == 1 and reader.lost == 0
+    with pytest.raises(StoreError, match="cannot be written"):
+        reader.add(records(7))
+    reader.close()
+
+
+def test_who_only_reads_makes_no_database_and_refuses_what_is_none(tmp_path):
+    with pytest.raises(StoreError, match="there is no such database"):
+        RunStore(tmp_path / "run" / "t.db")
+    with pytest.raises(StoreError, match=r"t\.db: cannot be used"):
+        RunStore(tmp_path / "run" / "t.db", SPEC, read_only=True)
+    assert list(tmp_path.iterdir()) == []
+    with sqlite3.connect(tmp_path / "diary.db") as db:
+        db.execute("CREATE TABLE diary (day TEXT)")
+    for system in (None, SPEC):
+        with pytest.raises(StoreError, match=r"diary\.db: is not the database of a run"):
+            RunStore(tmp_path / "diary.db", system)
+
+
+def test_a_run_on_a_medium_that_cannot_be_written_is_read(store, monkeypatch):
+    store.add(records(0, 1))
+    store.close()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    reader = RunStore(store.path, SPEC, read_only=True)
+    assert sequences(reader) == {1: [0, 1]}
+    assert [p.name for p in store.path.parent.iterdir()] == ["t.db"]
+    reader.close()
+
+
+def test_a_record_that_is_damaged_is_told(store):
+    store.add(records(0))
+    with sqlite3.connect(store.path) as db:
+        db.execute("INSERT INTO transition_ VALUES (1, 1, ?)", (b"short",))
+    with pytest.raises(StoreError, match=r"t\.db: cannot be read"):
+        store.records()
+
+
+def test_many_threads_may_use_it(store):
+    def add(part: int) -> None:
+        for k in range(part, 400, 4):
+            store.add(records(k, k + 4))  # each one twice
+            store.episodes(), store.stored(1), len(store)
+
+    threads = [threading.Thread(target=add, args=(part,)) for part in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sequences(store) == {1: list(range(404))} and store.episodes()[0].steps == 404
+
+
 def test_a_writer_that_is_killed_loses_nothing_it_had_added(tmp_path):
     code = f"""
 import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})
@@ -143,6 +346,9 @@ for i in range(100000):
     writer.send_signal(signal.SIGKILL)
     acknowledged += [int(line) for line in writer.stdout.read().split("\n")[:-1]]
     writer.wait()
-    stored = sequences(RunStore(tmp_path / "t.db", SPEC))[1]
+    reader = RunStore(tmp_path / "t.db", read_only=True)
+    stored = sequences(reader)[1]
+    reader.close()
+    assert sequences(RunStore(tmp_path / "t.db", SPEC))[1] == stored
     assert stored[: len(acknowledged)] == acknowledged
     assert len(stored) <= len(acknowledged) + 1
