@@ -319,6 +319,7 @@ def _opened(path: Path, system: System | None, read_only: bool) -> sqlite3.Conne
                     migrate(db, path.with_name("updates.jsonl"), dims)
                 elif found == 0 and system is not None:
                     create(db, system)
+        db.execute(f"PRAGMA query_only={int(read_only)}")
     except BaseException:
         db.close()
         raise

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["learning", "gym_tasks", "plan"])
+@pytest.mark.parametrize("name", ["learning", "gym_tasks", "plan", "store"])
 def test_a_quick_benchmark_prints_one_json_object(name):
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--json"],

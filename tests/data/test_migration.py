@@ -138,6 +138,8 @@ def test_a_run_of_schema_1_is_read_without_being_changed(tmp_path):
     for system in (SPEC, None):
         store = RunStore(path, system, read_only=True)
         is_all_there(store)
+        with pytest.raises(StoreError, match="cannot be written"):
+            store.add(records_of([transition(5, 12)], 4, 1))
         store.close()
     assert path.read_bytes() == before and schema(path) == 1
 
