@@ -80,7 +80,7 @@ ARGUMENTS = [
         "change",
         default_value="",
         description="how the simulated robot changes by itself: TIME WHAT OF VALUE, several "
-        "separated by commas; 30 mass pole 3, 60 gain all 0.5; see docs/adaptation.md",
+        "separated by commas, such as: 30 mass pole 3, 60 gain all 0.5",
     ),
     DeclareLaunchArgument("seed", default_value="0", description="of all random numbers"),
     DeclareLaunchArgument(

@@ -38,6 +38,19 @@ def test_faults_are_caused_and_told_as_one_json_object():
     assert summary["ok"] == summary["faults"] > 0, done.stderr
 
 
+def test_a_robot_changes_and_what_comes_of_it_is_one_json_object():
+    pytest.importorskip("rclpy")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.adapt", "--quick", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["summary"]) == {"gain learning", "gain frozen"}
+
+
 def test_side_by_side_says_how_mbrl_lib_is_installed_where_it_is_not(tmp_path):
     code = (
         "import sys; from pathlib import Path; from benchmarks import mbrl_lib;"
