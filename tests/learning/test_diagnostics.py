@@ -238,7 +238,8 @@ def test_a_version_is_judged_by_the_first_that_was_trained_from_it(tmp_path):
     store = RunStore(path / "transitions.db")
     metrics = {"held_out_error": 0.75, "held_out_loss": -3.0}
     store.add_version(Version(3, 1, 0, 60, "refused", "worse", metrics))
-    store.add_version(Version(4, 2, 0, 80, "accepted", "warm update", metrics))
+    store.add_version(Version(4, 2, 0, 40, "accepted", "promoted from 2", metrics))
+    store.add_version(Version(5, 2, 0, 80, "accepted", "warm update", metrics))
     store.close()
     trend = diagnose(path, SYSTEM, TASK).trend
     assert trend.versions == [1, 2] and trend.held_out_error == [0.5, 0.75]

@@ -198,13 +198,14 @@ def _versions(folder: Path, system: System) -> tuple[Version, ...]:
 def _held_out(history: list[data.Version]) -> tuple[HeldOut, ...]:
     """What each version's successor found out about it: an update judges the version before on
     what came since, and keeps that with its own version."""
-    transitions = {version.number: version.transitions for version in history}
+    before = {version.number: version.transitions for version in history}
     found: dict[int, HeldOut] = {}
     for version in history:
         values = [version.metrics.get(f"held_out_{key}", math.nan) for key in ("error", "loss")]
-        if version.parent in transitions and np.isfinite(values).all():
-            judged = HeldOut(version.parent, transitions[version.parent], *values)
-            found.setdefault(version.parent, judged)
+        known = before.get(version.parent)
+        # Without new data, as where it is a copy, it judged nothing.
+        if known is not None and version.transitions > known and np.isfinite(values).all():
+            found.setdefault(version.parent, HeldOut(version.parent, known, *values))
     return tuple(found[number] for number in sorted(found))
 
 
