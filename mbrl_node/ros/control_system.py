@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mbrl_msgs.msg import ControllerStatus, ModelUpdate, Transition
+from mbrl_msgs.msg import ControllerStatus, ModelUpdate
 from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
@@ -40,14 +40,15 @@ from mbrl_node.control import (
 from mbrl_node.control.planning_process import PlanningProcess
 from mbrl_node.planning import RolloutConfig
 from mbrl_node.ros.controllers import ControllerFactory, Learned, Surroundings, kind_of
-from mbrl_node.ros.convert import transition_to_msg
+from mbrl_node.ros.delivery import Delivery, outboxes
 from mbrl_node.ros.diagnostics import DiagnosticsConfig
+from mbrl_node.ros.events import EventPublisher, Watch
 from mbrl_node.ros.inputs import Inputs
 from mbrl_node.ros.manager_services import ManagerServices
 from mbrl_node.ros.model_intake import ModelIntake
 from mbrl_node.ros.parameters import LiveParameters, declare
 from mbrl_node.ros.process import ConfigurationError
-from mbrl_node.ros.qos import LATEST, TRANSITIONS
+from mbrl_node.ros.qos import LATEST
 from mbrl_node.ros.reports import Reports
 from mbrl_node.ros.state_reader import StateReader
 from mbrl_node.ros.stop_inputs import StopInputs
@@ -111,7 +112,7 @@ class ControlSystem:
             planning = PlanningProcess(spec, str(settings.device), settings.seed)
             self._undo.callback(planning.close)
         self.models = ModelIntake(spec, settings.device, self._get_controllers, planning)
-        self.models.config = live.declare("rollout", RolloutConfig, self.models.prepare)
+        self.models.set_rollout(live.declare("rollout", RolloutConfig, self.models.prepare))
         thresholds = live.declare(
             "diagnostics", DiagnosticsConfig, lambda changed: partial(reports.judge_by, changed)
         )
@@ -120,6 +121,7 @@ class ControlSystem:
             settings.device,
             settings.seed,
             planning,
+            self.models.watch,
             fallback.max_misses,
             reports.on_plan,
             reports.plans_wanted,
@@ -134,26 +136,34 @@ class ControlSystem:
         live.watch("controller", self._set_controller)
         deadman = Deadman(settings.deadman_timeout) if settings.deadman_topic else None
         self._deadman = deadman
+        self._ticks, self.misses, self._sent_at = 0, 0, 0
         self.loop = ControlLoop(spec, self._manager, time.time_ns(), self._stops, settings.dry_run)
+        self._events = EventPublisher(node, self.loop.session)
+        self._undo.callback(self._events.flush)
+        self.models.say = self._say
+        self._watch = Watch(self._say, self._manager, self._stops)
+        learns = settings.learn and not settings.dry_run
+        boxes = outboxes(spec, self.loop.session, settings.run_dir) if learns else (None, [])
+        self._delivery = Delivery(node, spec, *boxes, self._say)
+        self._undo.callback(self._delivery.close)
         self._stop_inputs = StopInputs(node, self._stops, deadman, settings.deadman_topic)
         self._inputs = Inputs(node, spec, self._get_controllers)
 
         self._commands = node.create_publisher(Float64MultiArray, spec.action.topic, 1)
-        self._transitions = node.create_publisher(Transition, "~/transitions", TRANSITIONS)
         if not settings.sync:  # in lock-step the learner answers with its model
             node.create_subscription(
                 ModelUpdate, "mbrl_learner/model", self.models.take_aside, LATEST
             )
         self._services = ManagerServices(node, self._manager, self._load, self._switched)
         self._undo.callback(self._services.close)
-        self._manager.on_change = self._services.publish_activity
+        self._manager.on_change = self._on_change
+        self._active, self._episode = self._manager.active.name, self.loop.episode
         reset = spec.episode.reset_service
         self._reset = node.create_client(Trigger, reset) if reset else None
         self._reset_pending, self._reset_missing = threading.Event(), False
         self._reset_again_at = math.inf  # time.monotonic at which an answer is no longer expected
         self._not_before = 0  # robot time of the last reset, ns
         self._patience = math.inf  # time.monotonic until which a learner is waited for
-        self._ticks, self.misses, self._sent_at = 0, 0, 0
         self._ticking = False
         self._safe_reason = ""
         node.create_timer(
@@ -164,6 +174,10 @@ class ControlSystem:
             self.models.load_newest(Path(settings.run_dir), needed)
         if planning is not None:
             planning.begin()
+
+    def _say(self, kind: str, subject: str, text: str) -> None:
+        """Something for the run's history has happened; for any thread."""
+        self._events.say(kind, subject, text, self.loop.robot_time if self._ticks else math.nan)
 
     def _make_manager(self, fallback: FallbackConfig) -> ControllerManager:
         first = self._node.get_parameter("controller").value
@@ -211,6 +225,7 @@ class ControlSystem:
     def poll_stops(self) -> None:
         """Takes what stops the robot; at each tick, and now and then where there is none."""
         self._stop_inputs.poll()
+        self._watch.look()
 
     def missing(self) -> str:
         """What has to be there before the first command and is not; empty: all is there."""
@@ -219,7 +234,7 @@ class ControlSystem:
         state = self.reader.read()
         if isinstance(state, str):
             return state
-        if self._settings.learn and self._transitions.get_subscription_count() == 0:
+        if self._settings.learn and not self._delivery.heard:
             self._patience = min(self._patience, time.monotonic() + 30.0)
             if time.monotonic() < self._patience:
                 return "no learner yet"
@@ -271,9 +286,11 @@ class ControlSystem:
         self._ticks += 1
         self._ticking = True
         if tick.transition is not None:
-            self._transitions.publish(transition_to_msg(tick.transition, self._spec))
+            self._delivery.put(tick.transition)
         for event in tick.events:
             log.info(event)
+            self._say("episode", str(self._episode), event)
+        self._episode = self.loop.episode
         if not self._settings.sync:
             self._see_to_reset(tick.reset)
         self.say_why_safe()
@@ -299,6 +316,10 @@ class ControlSystem:
     def confirm(self) -> None:
         """Waits until the last command has arrived, but not long."""
         self._commands.wait_for_all_acked(Duration(seconds=0.3))
+
+    def settle(self) -> None:
+        """Waits until the learner has all transitions, but not long."""
+        self._delivery.settle(timeout=1.0)
 
     def _see_to_reset(self, wanted: bool) -> None:
         if wanted:
@@ -361,6 +382,12 @@ class ControlSystem:
             return str(error)
         return ""
 
+    def _on_change(self) -> None:
+        self._services.publish_activity()
+        before, self._active = self._active, self._manager.active.name
+        if self._active != before:
+            self._say("switch", self._active, f"switched from '{before}' to '{self._active}'")
+
     def _switched(self) -> None:
         """The parameter says who is active."""
         name = self._manager.active.name
@@ -391,6 +418,8 @@ class ControlSystem:
             dry_run=self._settings.dry_run,
             ticks=self._ticks,
             deadline_misses=self.misses,
+            unacknowledged=self._delivery.unacknowledged,
+            dropped=self._delivery.dropped,
         )
         self._reports.publish(
             status,

@@ -218,6 +218,8 @@ class ControllerNode(LifecycleNode):
                 self._active.wait(0.05)
                 continue
             self._control_until(stop)
+        if (system := self._system) is not None:
+            system.settle()
 
     def _control_until(self, stop: threading.Event) -> None:
         assert self._system is not None

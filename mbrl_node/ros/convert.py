@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 from builtin_interfaces.msg import Time
+from mbrl_msgs.msg import Event as EventMsg
 from mbrl_msgs.msg import ModelUpdate as ModelUpdateMsg
 from mbrl_msgs.msg import Plan as PlanMsg
 from mbrl_msgs.msg import Transition as TransitionMsg
 
 from mbrl_node.control import TimedPlan
-from mbrl_node.data import Transition
+from mbrl_node.data import Event, Transition
 from mbrl_node.learning import Update
 from mbrl_node.spec import RobotSpec
+
+
+class NotOursError(ValueError):
+    """A transition is none that this robot's controller can have sent."""
 
 
 def to_time(ns: int) -> Time:
@@ -24,8 +29,12 @@ def from_time(stamp: Time) -> int:
     return int(stamp.sec) * 10**9 + int(stamp.nanosec)
 
 
-def transition_to_msg(t: Transition, spec: RobotSpec) -> TransitionMsg:
-    """A transition as a message of this robot."""
+def transition_to_msg(t: Transition, spec: RobotSpec, oldest: int = 0) -> TransitionMsg:
+    """A transition as a message of this robot.
+
+    Args:
+        oldest: the sender can send those of the session again from this sequence number on.
+    """
     return TransitionMsg(
         session=t.session,
         sequence=t.sequence,
@@ -43,6 +52,7 @@ def transition_to_msg(t: Transition, spec: RobotSpec) -> TransitionMsg:
         controller=t.controller,
         model_version=t.model_version,
         spec_hash=spec.hash,
+        oldest=oldest,
     )
 
 
@@ -50,18 +60,24 @@ def transition_from_msg(msg: TransitionMsg, spec: RobotSpec) -> Transition:
     """The transition in a message.
 
     Raises:
-        ValueError: it is of another robot, of the wrong size, or not finite.
+        NotOursError: it is of another robot, or its numbers are none that a transition can have.
+        ValueError: it is of the wrong size, or not finite.
     """
     if msg.spec_hash != spec.hash:
-        raise ValueError(f"it is of another robot than '{spec.name}'")
+        raise NotOursError(f"it is of another robot than '{spec.name}'")
+    if not (msg.session < 2**63 and msg.oldest <= msg.sequence < 2**63):
+        raise NotOursError("its session and sequence numbers make no sense")
     state, next_state = np.array(msg.state), np.array(msg.next_state)
     action = np.array(msg.action)
     if state.shape != (spec.state_dim,) or next_state.shape != state.shape:
         raise ValueError(
             f"its states have {len(state)} and {len(next_state)} of {spec.state_dim} values"
         )
-    if action.shape != (spec.action_dim,):
-        raise ValueError(f"its action has {len(action)} of {spec.action_dim} values")
+    requested = np.array(msg.action_requested)
+    if action.shape != (spec.action_dim,) or requested.shape != action.shape:
+        raise ValueError(
+            f"its actions have {len(action)} and {len(requested)} of {spec.action_dim} values"
+        )
     if not all(np.isfinite(x).all() for x in (state, action, next_state)):
         raise ValueError("it is not finite")
     return Transition(
@@ -73,7 +89,7 @@ def transition_from_msg(msg: TransitionMsg, spec: RobotSpec) -> Transition:
         from_time(msg.next_stamp),
         state,
         action,
-        np.array(msg.action_requested),
+        requested,
         next_state,
         msg.reward,
         msg.terminated,
@@ -94,6 +110,39 @@ def update_to_msg(update: Update, spec: RobotSpec, now: int) -> ModelUpdateMsg:
         gradient_steps=update.gradient_steps,
         train_time=update.train_time,
         held_out_error=update.held_out_error,
+        horizon_error=update.horizon_error,
+    )
+
+
+def event_to_msg(event: Event) -> EventMsg:
+    """An event as a message."""
+    return EventMsg(
+        stamp=to_time(event.stamp),
+        session=event.session,
+        sequence=event.sequence,
+        robot_time=event.robot_time,
+        kind=event.kind,
+        subject=event.subject,
+        text=event.text,
+    )
+
+
+def event_from_msg(msg: EventMsg) -> Event:
+    """The event in a message.
+
+    Raises:
+        ValueError: its numbers are none that an event can have.
+    """
+    if max(msg.session, msg.sequence) >= 2**63:
+        raise ValueError("its session and sequence numbers make no sense")
+    return Event(
+        msg.session,
+        msg.sequence,
+        from_time(msg.stamp),
+        msg.robot_time,
+        msg.kind,
+        msg.subject,
+        msg.text,
     )
 
 

@@ -58,6 +58,11 @@ class DiagnosticsConfig(BaseModel):
         1, ge=0, description="WARN: messages of a topic refused in a second; 0: never"
     )
     refused_error: int = Field(0, ge=0, description="ERROR: likewise")
+    unacknowledged_warn: float = Field(
+        5.0,
+        ge=0,
+        description="WARN: transitions that no learner has stored yet, s of them; 0: never",
+    )
     model_age_warn: float = Field(
         0.0, ge=0, description="WARN: age of the model in use, s; 0: never"
     )
@@ -98,6 +103,7 @@ class Diagnostics:
             self._state(status, refused, ages),
             self._planner(status),
             self._model(status, model_age),
+            self._delivery(status),
         ]
         array = DiagnosticArray(status=[part.to_msg(self._node, self._robot) for part in parts])
         array.header.stamp = status.header.stamp
@@ -108,10 +114,10 @@ class Diagnostics:
         before, self._counts[what] = self._counts.get(what, 0), count
         return max(0, count - before)
 
-    def _control_loop(self, s: ControllerStatus) -> _Part:
+    def _control_loop(self, s: ControllerStatus) -> Part:
         config, period = self.config, self._period
         late, mean = f"{1e3 * s.lateness_max:.1f} ms", f"{1e3 * s.period_mean:.1f} ms"
-        part = _Part("control loop", f"{s.rate:.1f} Hz, at most {late} late")
+        part = Part("control loop", f"{s.rate:.1f} Hz, at most {late} late")
         if math.isnan(s.period_mean) and period < 1.0:
             part.add(ERROR, "there was no tick in the last second")
         part.judge(
@@ -156,8 +162,8 @@ class Diagnostics:
         }
         return part
 
-    def _controllers(self, s: ControllerStatus) -> _Part:
-        part = _Part("controllers", f"{s.acting_controller} in command")
+    def _controllers(self, s: ControllerStatus) -> Part:
+        part = Part("controllers", f"{s.acting_controller} in command")
         if s.stopped:
             part.add(ERROR, f"stopped: {s.safe_reason}" if s.safe_reason else "stopped")
         elif s.safe_reason == RESETTING:
@@ -190,10 +196,10 @@ class Diagnostics:
 
     def _state(
         self, s: ControllerStatus, refused: Mapping[str, int], ages: Mapping[str, float]
-    ) -> _Part:
+    ) -> Part:
         config = self.config
         oldest = max((ages.get(topic, math.nan) for topic in self._timeouts), default=math.nan)
-        part = _Part("state", f"the state is {1e3 * oldest:.0f} ms old")
+        part = Part("state", f"the state is {1e3 * oldest:.0f} ms old")
         for topic, timeout in self._timeouts.items():
             age = ages.get(topic, math.inf)
             if not math.isfinite(age):
@@ -217,9 +223,9 @@ class Diagnostics:
         part.values["state_age at the last command [ms]"] = f"{1e3 * s.state_age:.1f}"
         return part
 
-    def _planner(self, s: ControllerStatus) -> _Part:
+    def _planner(self, s: ControllerStatus) -> Part:
         config, time = self.config, f"{1e3 * s.plan_time:.1f} ms"
-        part = _Part(
+        part = Part(
             "planner",
             f"a plan of {s.plan_samples} x {s.plan_iterations} sequences takes {time}"
             if s.plan_time == s.plan_time
@@ -240,9 +246,9 @@ class Diagnostics:
         }
         return part
 
-    def _model(self, s: ControllerStatus, age: float | None) -> _Part:
+    def _model(self, s: ControllerStatus, age: float | None) -> Part:
         old = "unknown" if age is None else f"{age:.1f} s"
-        part = _Part("model", f"version {s.model_version}, age {old}")
+        part = Part("model", f"version {s.model_version}, age {old}")
         if s.model_version == 0:
             part.sentence = "there is no model yet"
         elif age is not None:
@@ -254,8 +260,25 @@ class Diagnostics:
         }
         return part
 
+    def _delivery(self, s: ControllerStatus) -> Part:
+        left = s.unacknowledged
+        part = Part("delivery", f"{left} transitions are on their way to the learner")
+        part.judge(
+            left * self._period,
+            (self.config.unacknowledged_warn, 0.0),
+            f"{left} transitions were not stored by a learner yet",
+        )
+        if dropped := self._new("dropped", s.dropped):
+            part.add(ERROR, f"{dropped} transitions were lost, as no learner stores any")
+        part.values = {
+            "transitions": s.transitions,
+            "unacknowledged": left,
+            "dropped": s.dropped,
+        }
+        return part
 
-class _Part:
+
+class Part:
     """One DiagnosticStatus in the making.
 
     Args:

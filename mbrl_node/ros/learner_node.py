@@ -4,32 +4,45 @@ others."""
 from __future__ import annotations
 
 import os
-import queue
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-from mbrl_msgs.msg import ModelUpdate, Transition
-from mbrl_msgs.srv import Learn
+from mbrl_msgs.msg import ModelUpdate
+from mbrl_msgs.srv import Learn, Promote
 from rclpy.node import Node
+from std_srvs.srv import SetBool
 
-from mbrl_node import data
-from mbrl_node.data import StoreError
-from mbrl_node.learning import Learner, LearnerConfig, TrainerConfig, lock_run
+from mbrl_node.data import Event, StoreError
+from mbrl_node.learning import (
+    GateConfig,
+    Learner,
+    LearnerConfig,
+    TrainerConfig,
+    VersionError,
+    lock_run,
+)
 from mbrl_node.models import InverseConfig, ModelConfig, PolicyConfig
-from mbrl_node.ros.convert import transition_from_msg, update_to_msg
+from mbrl_node.ros.convert import update_to_msg
 from mbrl_node.ros.device import torch_device
+from mbrl_node.ros.events import EventPublisher
+from mbrl_node.ros.intake import Intake
+from mbrl_node.ros.learner_status import LearnerReports
 from mbrl_node.ros.lockstep import LockStepService, StepError
 from mbrl_node.ros.logs import forward_logs
 from mbrl_node.ros.parameters import declare, declare_config, declare_robot
 from mbrl_node.ros.process import ConfigurationError
-from mbrl_node.ros.qos import LATEST, TRANSITIONS
+from mbrl_node.ros.qos import LATEST
 from mbrl_node.spec.task import Task
 
 ARRIVAL = 10.0  # s that a lesson waits for the transitions it is about
+RETRY = 5.0  # s after an update that failed
+LAST_WORDS = 3.0  # s that it waits, at the end, for a controller that ends as well
 
 
 class LearnerNode(Node):
@@ -55,6 +68,7 @@ class LearnerNode(Node):
         model = declare_config(self, "model", ModelConfig)
         policy = declare_config(self, "policy", PolicyConfig)
         inverse = declare_config(self, "inverse", InverseConfig)
+        gate = declare_config(self, "gate", GateConfig)
         self._lock = _lock(Path(run_dir))
         self._learner = Learner(
             self._spec,
@@ -67,36 +81,45 @@ class LearnerNode(Node):
             str(device),
             policy,
             inverse,
+            gate,
         )
-        self._received: queue.SimpleQueue[data.Transition] = queue.SimpleQueue()
-        self._unstored: list[data.Transition] = []
+        self._stop_update, self._changing = threading.Event(), threading.Lock()
+        self._paused = threading.Event()
+        self._update_problem = ""
+        self._events = EventPublisher(self, time.time_ns(), lambda event: self._intake.keep(event))
+        self._learner.say = self._events.say
+        self._intake = Intake(self, self._spec, self._learner, self._on_event, self._events.say)
         self._models = self.create_publisher(ModelUpdate, "~/model", LATEST)
-        if self._learner.latest is not None:
-            self._offer()
+        self._offer()
         stored = len(self._learner.buffer)
         version = self._learner.latest.version if self._learner.latest else 0
         self.get_logger().info(f"run {run_dir}: {stored} transitions, model {version}")
-        self.create_subscription(
-            Transition, "mbrl_controller/transitions", self._on_transition, TRANSITIONS
+        self._reports = LearnerReports(
+            self,
+            self._spec,
+            Path(run_dir),
+            self._learner,
+            lambda: self._intake.problem or self._update_problem,
+            self._paused.is_set,
         )
-
-    def _on_transition(self, msg: Transition) -> None:
-        try:
-            self._received.put(transition_from_msg(msg, self._spec))
-        except ValueError as error:
-            self.get_logger().warning(f"transition {msg.sequence} refused: {error}")
+        self.create_service(Promote, "~/promote", self._on_promote)
+        self.create_service(SetBool, "~/pause", self._on_pause)
 
     def run(self, stop: threading.Event) -> None:
         """Stores what comes, while another thread trains, until told to stop."""
         if self._sync:
             self._run_in_step(stop)
-            return
-        training = threading.Thread(target=self._train, args=(stop,), name="train", daemon=True)
-        training.start()
-        while not stop.wait(0.05):
-            self._store()
-        training.join(1.0)
-        self._store()
+        else:
+            training = threading.Thread(target=self._train, args=(stop,), name="train", daemon=True)
+            training.start()
+            while not stop.wait(0.05):
+                self._intake.store()
+            training.join(1.0)
+        deadline = time.monotonic() + LAST_WORDS
+        while self._intake.hears_controller and time.monotonic() < deadline:
+            self._intake.store(wait=0.05)
+        self._events.flush()
+        self._intake.store()
 
     def _train(self, stop: threading.Event) -> None:
         """Retrains whenever there is something new. Only this thread yields to everyone else, so
@@ -105,26 +128,43 @@ class LearnerNode(Node):
         next_update = 0.0
         while not stop.is_set():
             now = time.monotonic()
-            if not self._learner.due or now < next_update:
+            if now < next_update or self._paused.is_set() or not self._learner.due:
                 stop.wait(0.02)
                 continue
             next_update = now + self._config.period
-            self._update(stop)
+            if not self._update(stop):
+                next_update = now + RETRY
 
-    def _update(self, stop: threading.Event) -> None:
+    def _update(self, stop: threading.Event) -> bool:
+        """One update; tells whether nothing went wrong."""
         try:
-            if self._learner.update(stop.is_set):
+            if self._learner.update(lambda: stop.is_set() or self._stop_update.is_set()):
                 self._offer()
         except Exception as error:  # the next update may work; without it learning would end
-            self.get_logger().error(
-                f"update given up: {type(error).__name__}: {error}", throttle_duration_sec=5.0
-            )
+            problem = f"{type(error).__name__}: {error}"
+            self.get_logger().error(f"update given up: {problem}", throttle_duration_sec=5.0)
+            if not self._update_problem:
+                self._events.say("problem", "learner", f"update given up: {problem}")
+            self._update_problem = problem
+            return False
+        self._update_problem = ""
+        return True
+
+    @contextmanager
+    def _no_update(self) -> Iterator[None]:
+        """An update that is under way is given up, and none begins meanwhile."""
+        with self._changing:
+            self._stop_update.set()
+            try:
+                yield
+            finally:
+                self._stop_update.clear()
 
     def _run_in_step(self, stop: threading.Event) -> None:
         service = LockStepService(self, Learn, "~/learn", partial(self._on_learn, stop))
         while not stop.is_set():
             service.serve(timeout=0.05)
-            self._store()
+            self._intake.store()
 
     def _on_learn(self, stop: threading.Event, request: Any, response: Any) -> None:
         """Answers `~/learn`: one update if one is due.
@@ -139,28 +179,52 @@ class LearnerNode(Node):
                     f"{stored} of {request.transitions} transitions of session {request.session} "
                     f"were stored in {ARRIVAL:g} s"
                 )
-            try:
-                self._unstored.append(self._received.get(timeout=0.1))
-            except queue.Empty:
-                continue
-            self._store()
-        if self._learner.due:
+            self._intake.store(wait=0.1)
+        if self._learner.due and not self._paused.is_set():
             self._update(stop)
         if self._learner.latest is not None:
             response.update = update_to_msg(self._learner.latest, self._spec, time.time_ns())
         response.success = True
 
-    def _store(self) -> None:
-        while not self._received.empty():
-            self._unstored.append(self._received.get())
-        if not self._unstored:
+    def _on_promote(self, request: Any, response: Any) -> Any:
+        """Answers `~/promote`."""
+        try:
+            with self._no_update():
+                response.version = self._learner.promote(request.version).version
+        except (VersionError, StoreError, OSError) as error:
+            response.message = str(error)
+        else:
+            self._offer()
+            response.success = True
+            response.message = f"version {request.version} is in use as {response.version}"
+        self.get_logger().info(f"promotion of version {request.version}: {response.message}")
+        return response
+
+    def _on_pause(self, request: Any, response: Any) -> Any:
+        """Answers `~/pause`."""
+        if request.data:
+            self._paused.set()
+        else:
+            self._paused.clear()
+        response.success = True
+        response.message = "paused: it stores, and does not learn" if request.data else "it learns"
+        self.get_logger().info(response.message)
+        return response
+
+    def _on_event(self, event: Event) -> None:
+        """The controller went back to an older version of the model, and so does learning."""
+        if event.kind != "rollback":
             return
         try:
-            n, m = self._spec.state_dim, self._spec.action_dim
-            self._learner.add(data.records_of(self._unstored, n, m))
-            self._unstored = []
-        except StoreError as error:  # kept and tried again; nothing stored is harmed
-            self.get_logger().error(str(error), throttle_duration_sec=5.0)
+            bad, good = map(int, event.subject.split())
+            in_use = {v.number for v in self._learner.store.versions() if v.state == "accepted"}
+            if bad not in in_use:  # it is an old story
+                return
+            with self._no_update():
+                self._learner.roll_back(bad, good, event.text)
+        except Exception as error:  # the controller does without it; storing has to go on
+            self.get_logger().error(f"rollback {event.subject}: {type(error).__name__}: {error}")
+        self._offer()
 
     def _offer(self) -> None:
         if self._learner.latest is not None:

@@ -1,8 +1,14 @@
-"""Qualities of service that two nodes must agree on."""
+"""Qualities of service that two nodes must agree on. All are reliable."""
 
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-# Late joiners get the past: enough of it for a learner that was away for minutes.
-TRANSITIONS = QoSProfile(depth=10_000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# Late joiners get the newest; a learner gets the rest again, see `Delivery`.
+TRANSITIONS = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# For a learner that is there.
+AGAIN = QoSProfile(depth=1000)
+# Whoever is told again says it again.
+ACKNOWLEDGEMENTS = QoSProfile(depth=100)
+# Late joiners get all of a usual run.
+EVENTS = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # Late joiners get the newest.
 LATEST = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
