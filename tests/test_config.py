@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from mbrl_node.control import FallbackConfig, PDConfig, RandomConfig, RelayConfig
-from mbrl_node.learning import LearnerConfig, TrainerConfig
+from mbrl_node.learning import GateConfig, LearnerConfig, TrainerConfig
 from mbrl_node.models import InverseConfig, ModelConfig, PolicyConfig
 from mbrl_node.planning import PLANNERS, RolloutConfig
 from mbrl_node.ros.diagnostics import DiagnosticsConfig
@@ -20,6 +20,7 @@ def test_the_parameter_file_is_the_defaults():
         "diagnostics": DiagnosticsConfig,
         "fallback": FallbackConfig,
         "learner": LearnerConfig,
+        "gate": GateConfig,
         "trainer": TrainerConfig,
         "model": ModelConfig,
         "policy": PolicyConfig,

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mbrl_node.control import Observation, RandomActions
 from mbrl_node.data import Transition, records_of
-from mbrl_node.learning import Learner, LearnerConfig, TrainerConfig, Update
+from mbrl_node.learning import GateConfig, Learner, LearnerConfig, TrainerConfig, Update
 from mbrl_node.models import InverseConfig, ModelConfig, PolicyConfig
 from mbrl_node.planning import (
     PLANNERS,
@@ -49,6 +49,7 @@ class AgentConfig(BaseModel):
     cem: CEMConfig = CEMConfig()
     random_shooting: RandomShootingConfig = RandomShootingConfig()
     learner: LearnerConfig = LearnerConfig()
+    gate: GateConfig = GateConfig()
     trainer: TrainerConfig = TrainerConfig()
     model: ModelConfig = ModelConfig()
     policy: PolicyConfig = PolicyConfig()
@@ -107,6 +108,7 @@ class Agent:
             device,
             config.policy,
             config.inverse,
+            config.gate,
         )
         self._learn = learn
         self._explorer = RandomActions("random", system, seed=seed)

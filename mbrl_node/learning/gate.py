@@ -21,7 +21,7 @@ from mbrl_node.spec.task import Task
 MOST_STARTS = 128
 FEWEST_STARTS = 8
 WORST = 10.0  # errors of a step count no more than this, so that one start does not decide alone
-FLOOR = 0.02  # errors that are as good as none
+FLOOR = 0.05  # errors that are as good as none
 
 
 class GateConfig(BaseModel):
@@ -37,7 +37,10 @@ class GateConfig(BaseModel):
         "from; 0: none, and models are judged by what they have learned from",
     )
     margin: float = Field(
-        0.1, ge=0, description="a new model may be worse by this part; a refit must be better by it"
+        0.5,
+        ge=0,
+        description="a new model may be worse by this part, as there is little data to tell by; "
+        "one that was fitted from scratch may not",
     )
 
 
@@ -69,6 +72,7 @@ class Gate:
 
     def __init__(self, task: Task, config: GateConfig, dt: float) -> None:
         self._task, self._config = task, config
+        self.margin = config.margin
         self.steps = max(2, round(config.horizon / dt))
         self._block = 2 * self.steps
         self._kept = 8  # stretches
@@ -99,13 +103,12 @@ class Gate:
     ) -> Verdict:
         """Whether a new model may take the place of the one in use.
 
-        Judged by the rows set aside, and as long as these are few, by the newest rows, with a wider
-        margin: what a model has learned from tells less about it.
+        Judged by the rows set aside, and as long as these are few, by the newest rows, though a
+        model has learned from them.
 
         Args:
             old: None: there is none, so all that is finite is better.
-            margin: by which part it may be worse; None: what the configuration says. Below 0 it
-                must be better.
+            margin: by which part it may be worse; None: what the configuration says.
         """
         starts, unseen = self._starts(buffer, era)
         scale = self._scale(new, buffer)
@@ -115,17 +118,15 @@ class Gate:
             problem = "" if finite else "its weights are not finite"
             return Verdict(score_new, Score(math.nan, math.nan), len(starts), False, problem)
         score_old = self._score(old, buffer, starts, scale)
-        margin = self._config.margin if margin is None else margin
-        if not unseen:
-            margin = 2 * margin + 0.3
+        margin = self.margin if margin is None else margin
         problem = ""
         if not _finite(new):
             problem = "its weights are not finite"
         elif len(starts) < FEWEST_STARTS:
             pass  # there is nothing to judge by, and next to nothing it can have learned from
-        elif not score_new.state <= (1 + margin) * score_old.state + FLOOR * (margin > 0):
+        elif not score_new.state <= (1 + margin) * score_old.state + margin * FLOOR:
             problem = _worse("states", self._config.horizon, score_new.state, score_old.state)
-        elif score_new.reward > (1 + 2 * abs(margin)) * score_old.reward + 2 * FLOOR:
+        elif score_new.reward > (1 + 2 * margin) * score_old.reward + FLOOR:
             problem = _worse("rewards", self._config.horizon, score_new.reward, score_old.reward)
         return Verdict(score_new, score_old, len(starts), unseen, problem)
 
@@ -136,7 +137,7 @@ class Gate:
         begin = torch.arange(era, max(era, size - self.steps + 1))
         begin = begin[first[begin] == first[begin + self.steps - 1]]
         whole = aside[begin] & aside[begin + self.steps - 1]
-        if int(whole.sum()) >= FEWEST_STARTS:
+        if int(whole.sum()) > self._block - self.steps:  # of more than one stretch
             chosen = begin[whole]
             return chosen[_evenly(len(chosen), MOST_STARTS)], True
         return begin[-2 * self._block :], False

@@ -1,40 +1,45 @@
-"""The learner: keeps what the robot did, retrains the model on it and writes versioned checkpoints.
+"""The learner: keeps what the robot did, retrains the model on it and offers versions of it.
 
-A run lives in one folder: `transitions.db` (SQLite), `models/v000001.safetensors`, … and
-`updates.jsonl`, a line for each version there ever was. A learner that is started on a folder goes
-on where the one before it stopped, however that ended.
+A run lives in one folder: `transitions.db` (SQLite) and `models/v000001.safetensors`, …; see
+`RunStore` and `Versions`. A learner that is started on a folder goes on where the one before it
+stopped, however that ended.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import math
-import os
+import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from numpy.typing import NDArray
 
-from mbrl_node.data import ReplayBuffer, Transition, TransitionStore
+from mbrl_node.data import Records, ReplayBuffer, RunStore
 from mbrl_node.learning.delay import delay_of
+from mbrl_node.learning.gate import Gate, GateConfig
 from mbrl_node.learning.imagination import PolicyTrainer
 from mbrl_node.learning.inverse import InverseTrainer
-from mbrl_node.learning.trainer import Trainer, TrainerConfig
+from mbrl_node.learning.priorities import Priorities, Surprise
+from mbrl_node.learning.refit import Refit, RefitSchedule
+from mbrl_node.learning.trainer import Trainer, TrainerConfig, TrainReport
+from mbrl_node.learning.update import LearnerConfig, LearnerProgress, Update
+from mbrl_node.learning.versions import VersionError, Versions
 from mbrl_node.models import (
+    CheckpointError,
     InverseConfig,
     InverseModel,
     ModelConfig,
     WorldModel,
+    load_checkpoint,
     newest_checkpoint,
-    save_checkpoint,
 )
-from mbrl_node.models.checkpoint import checkpoint_path, checkpoints
 from mbrl_node.models.policy import Policy, PolicyConfig
 from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.system import System
@@ -42,40 +47,20 @@ from mbrl_node.spec.task import Task
 
 log = logging.getLogger(__name__)
 
-KEPT_CHECKPOINTS = 10
 DELAY_FIRST, DELAY_EVERY = 100, 1000  # transitions at which the delay of commands is measured
-
-
-class LearnerConfig(BaseModel):
-    """When the model is retrained, and for how long."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    min_transitions: int = Field(20, ge=1, description="transitions before the first update")
-    gradient_steps: int = Field(80, ge=1, description="gradient steps an update")
-    refit: bool = Field(
-        False, description="each update trains a new model until its validation loss stops falling"
-    )
-    period: float = Field(
-        0.2, ge=0, description="least time from one update's start to the next, s"
-    )
-
-
-@dataclass(frozen=True)
-class Update:
-    """A new version of the model, on disk. The fields are those of mbrl_msgs/ModelUpdate."""
-
-    version: int
-    path: Path
-    transitions: int
-    gradient_steps: int
-    train_time: float
-    held_out_error: float
-    held_out_loss: float
+RECENT = 1.0  # s that count as recent
+FEW = 1000  # transitions; below, every one is worth an update
+GROWTH = 0.01  # part of the data that is new and worth an update
+LONGEST_WAIT = 5.0  # s of data that are worth an update in any case
+SURPRISING = 1.5  # from here on an update is worth it at once
+PATIENCE = 5  # refusals in a row, after which training begins again at what is in use
+LOOKED_AT = 256  # old rows whose errors are brought up to date at each update
 
 
 class Learner:
-    """Owns a run's store, buffer, model and checkpoints.
+    """Owns a run's store, buffer, model and versions.
+
+    One thread may call `add` while another one calls `due` and `update`.
 
     Args:
         run_dir: the run's folder; made where there is none.
@@ -84,6 +69,10 @@ class Learner:
         policy: trained after the model at each update if it says so. The one that a model in the
             folder has keeps its shape.
         inverse: trained after that if it says so. One in the folder goes on if it has this shape.
+        gate: what a new model must be like.
+
+    Attributes:
+        say: called with kind, subject and a sentence when there is something for the run's history.
 
     Raises:
         StoreError: the folder's database cannot be used for this robot.
@@ -101,139 +90,304 @@ class Learner:
         device: str = "cpu",
         policy: PolicyConfig | None = None,
         inverse: InverseConfig | None = None,
+        gate: GateConfig | None = None,
     ) -> None:
         self._system, self._task, self._config = system, task, config or LearnerConfig()
         self._model_config, self._trainer_config = model, trainer or TrainerConfig()
-        self._device = device
-        self._run_dir, self._models = run_dir, run_dir / "models"
-        self._models.mkdir(parents=True, exist_ok=True)
-        self.store = TransitionStore(run_dir / "transitions.db", system)
+        self._policy_config, self._inverse_config = policy, inverse
+        self._device, self._seed = device, seed
+        self.say: Callable[[str, str, str], None] = lambda kind, subject, text: None
+        self.store = RunStore(run_dir / "transitions.db", system)
         self.buffer = ReplayBuffer(system.state_dim, system.action_dim)
-        self._next_sequence: dict[int, int] = {}
-        self.lost = 0
-        self.refused = 0  # updates that made the model worse
-        self._remember(self.store)
-        self._trained_on, self._measure_delay_at = 0, DELAY_FIRST
+        self._remember(self.store.records())
+        self.versions = Versions(run_dir, self.store)
+        self._gate = Gate(task, gate or GateConfig(), system.dt)
+        recent = max(5, round(RECENT / system.dt))
+        self._priorities, self._surprise = Priorities(recent), Surprise(recent)
+        self._generator = torch.Generator().manual_seed(seed)
+        self.progress = LearnerProgress()
+        self._lock = threading.Lock()  # around all that changes models
+        self._trained_on, self._looked_at, self._measure_delay_at = 0, 0, DELAY_FIRST
+        self._refit: Refit | None = None
         torch.manual_seed(seed)
         self.latest: Update | None = None
-        if newest := newest_checkpoint(self._models, system):
+        if newest := newest_checkpoint(self.versions.folder, system):
             path, world, info = newest
-            self.latest = Update(path=path, **info)  # type: ignore[arg-type]
-            self._trained_on = self.latest.transitions
+            self.latest = Update.of(path, info)
+            self._trained_on = min(self.latest.transitions, len(self.buffer))
+            self._priorities.era = min(int(str(info.get("era", 0))), len(self.buffer))
         else:
-            world = self._new_model()
-        if policy is not None and policy.train:
-            world.policy = _continued(world.policy, system, policy)
-        world = world.to(device).requires_grad_(True).train()
-        self._trainer = Trainer(world, self._trainer_config, seed)
+            world = WorldModel.for_task(system, task, model)
+        self._looked_at = len(self.buffer)
+        self._refits = RefitSchedule(self._config.refit, self._era_size)
+        self._take(world)
+
+    def _take(self, world: WorldModel) -> None:
+        """From now on this model is trained."""
+        if self._policy_config is not None and self._policy_config.train:
+            world.policy = _continued(world.policy, self._system, self._policy_config)
+        world = world.to(self._device).requires_grad_(True).train()
+        self._trainer = Trainer(world, self._trainer_config, self._seed)
+        self._good = self._trainer.snapshot()  # of the newest version
+        self._in_use = deepcopy(world).requires_grad_(False)
+        self._refused_in_a_row = 0
         self._policy_trainer: PolicyTrainer | None = None
-        if policy is not None and policy.train and world.policy is not None:
-            self._policy_trainer = PolicyTrainer(world.policy, seed)
+        if world.policy is not None and self._policy_config and self._policy_config.train:
+            self._policy_trainer = PolicyTrainer(world.policy, self._seed)
         self._inverse_trainer: InverseTrainer | None = None
-        if inverse is not None and inverse.train:
-            world.inverse, trained = _continued_inverse(world.inverse, system, inverse)
-            self._inverse_trainer = InverseTrainer(trained.to(device), seed)
+        if self._inverse_config is not None and self._inverse_config.train:
+            world.inverse, trained = _continued_inverse(
+                world.inverse, self._system, self._inverse_config
+            )
+            self._inverse_trainer = InverseTrainer(trained.to(self._device), self._seed)
 
     @property
     def model(self) -> WorldModel:
-        """What is being trained; a planner beside it must use the checkpoints."""
-        return self._trainer.model
+        """The newest version. It does not change; the next one is another object."""
+        return self._in_use
 
-    def _new_model(self) -> WorldModel:
-        return WorldModel.for_task(self._system, self._task, self._model_config)
+    @property
+    def lost(self) -> int:
+        """Transitions that never came."""
+        return self.store.lost
 
-    def add(self, transitions: list[Transition]) -> None:
+    @property
+    def _era_size(self) -> int:
+        return len(self.buffer) - self._priorities.era
+
+    def add(self, records: Records) -> None:
         """Stores transitions durably and makes them available to the next update.
 
-        Those seen before are ignored. Sequence numbers that never came are counted in `lost`.
+        Those seen before are ignored.
 
         Raises:
             StoreError: the batch could not be written; it may be added again.
         """
-        new = [t for t in transitions if t.sequence >= self._next_sequence.get(t.session, 0)]
-        if new:
-            self.store.add(new)
-            self._remember(new)
+        self._remember(self.store.add(records))
 
-    def _remember(self, transitions: Iterable[Transition]) -> None:
-        usable = []
-        for t in transitions:
-            expected = self._next_sequence.get(t.session, 0)
-            if t.sequence > expected:
-                self.lost += t.sequence - expected
-                log.warning(
-                    "%d transitions before %d never came", t.sequence - expected, t.sequence
-                )
-            self._next_sequence[t.session] = t.sequence + 1
-            if is_one_step(t, self._system.dt):
-                usable.append(t)
-        self.buffer.add(usable)
+    def _remember(self, records: Records) -> None:
+        self.buffer.add(records[is_one_step(records, self._system.dt)])
 
     @property
     def due(self) -> bool:
-        """Whether there is anything new to learn from."""
-        return len(self.buffer) >= max(self._config.min_transitions, self._trained_on + 1)
+        """Whether there is something to gain from an update: enough new data, surprising data, the
+        end of an episode, or a refit under way."""
+        size, new = len(self.buffer), len(self.buffer) - self._trained_on
+        if size < self._config.min_transitions:
+            return False
+        if new <= 0:
+            return self._refit is not None
+        self._look()
+        return (
+            self._refit is not None
+            or self._era_size < FEW
+            or new >= min(GROWTH * self._era_size, LONGEST_WAIT / self._system.dt)
+            or self._surprise.value > SURPRISING
+            or bool(self.buffer.episode()[size - 1] >= self._trained_on)
+        )
+
+    def _look(self) -> None:
+        """How well does the model in use predict what has come?"""
+        size = len(self.buffer)
+        if self.latest is None or size <= self._looked_at:
+            return
+        rows = torch.arange(self._looked_at, size)
+        errors = self._errors(rows)
+        self._looked_at = size
+        self._priorities.note(rows, errors)
+        self._surprise.note(errors)
+        self.progress.surprise = self._surprise.value
+        if 0 < self._config.change < self._surprise.value:
+            self._begin_era(size)
+
+    def _errors(self, rows: torch.Tensor) -> torch.Tensor:
+        """Square errors of the model in use, see `DynamicsModel.square_errors`, [K]."""
+        model = self._in_use.dynamics
+        first = int(rows.min())
+        data = self.buffer.batch(model.config.history, first)[rows - first].to(model.device)
+        return model.square_errors(data.state, data.action, data.next_state)
+
+    def _begin_era(self, size: int) -> None:
+        text = f"the robot has changed: the model's error is {self._surprise.value:.1f} times the "
+        text += "usual; what was learned before counts less from now on"
+        log.warning("%s", text)
+        self.say("robot", "changed", text)
+        self._priorities.era = max(0, size - round(RECENT / self._system.dt))
+        self._surprise.forget()
+        self._refit, self._refits = None, RefitSchedule(self._config.refit, 0)
 
     def update(self, cancelled: Callable[[], bool] = lambda: False) -> Update | None:
-        """Retrains on all data and writes the next version; None if it was cancelled or refused.
+        """Learns from what is new, and goes on with a refit if one is under way; the newest version
+        that was accepted meanwhile, if any.
 
-        A retrained model that predicts the newest data clearly worse than the one before is refused
-        and the one before stays. May run beside `add`, in another thread.
+        May run beside `add`, in another thread.
 
         Args:
             cancelled: asked before every gradient step.
 
         Raises:
             FloatingPointError: the training diverged; the model is as before.
-            OSError: the version could not be written; it is tried again at the next update.
+            OSError, StoreError: the version could not be written; it is tried again at the next
+                update.
         """
-        begin, size = time.monotonic(), len(self.buffer)
-        error, loss = self._judge()
-        before = self._trainer.snapshot()
-        expected = self._recent_error(self.model)
-        if self._config.refit:
-            world = self._new_model().to(self._device)
-            world.policy, world.inverse = self.model.policy, self.model.inverse
-            trainer = Trainer(world, self._trainer_config, seed=size)
-            report = trainer.fit(self.buffer, cancelled)
-        else:
-            trainer = self._trainer
-            report = trainer.train(self.buffer, self._config.gradient_steps, cancelled)
+        with self._lock:
+            begin, before = time.monotonic(), self.latest
+            try:
+                if self._refit is None or len(self.buffer) > self._trained_on:
+                    self._train(cancelled)
+                if not cancelled():
+                    self._go_on_with_refit(cancelled)
+            finally:
+                self.progress.training_time += time.monotonic() - begin
+                self.progress.refitting = self._refit is not None
+            return None if self.latest is before else self.latest
+
+    def _train(self, cancelled: Callable[[], bool]) -> None:
+        """A warm update: some gradient steps from the weights in use."""
+        self._look()
+        begin, size, trainer = time.monotonic(), len(self.buffer), self._trainer
+        before, dynamics = trainer.snapshot(), trainer.model.dynamics
+        if dynamics.config.elites and self.latest is not None:
+            new = self.buffer.batch(dynamics.config.history, self._trained_on)
+            trainer.choose_elites(new.to(dynamics.device))
+        steps = self._config.gradient_steps
+        report = trainer.train(self.buffer, steps, cancelled, self._weights(size))
         if cancelled():
-            return None
+            trainer.restore(before)
+            return
+        self.progress.gradient_steps_per_s = report.steps_per_s
+        facts = self._facts(size, report, time.monotonic() - begin)
         self._trained_on = size
-        found = self._recent_error(trainer.model)
-        if self.latest is not None and not found < 1.5 * expected + 0.02:
-            self.refused += 1
-            log.warning("update refused: its error is %.3g, %.3g before", found, expected)
-            self._trainer.restore(before)
-            return None
-        self._trainer = trainer
-        self._train_policy(cancelled)
-        self._train_inverse(cancelled)
-        if cancelled():
-            return None
-        version = self.latest.version + 1 if self.latest else 1
-        info: dict[str, object] = {
-            "version": version,
+        if not self._offer(trainer, "warm update", facts, None, cancelled):
+            self._refused_in_a_row += 1  # training goes on from here, but not for long
+            if self._refused_in_a_row == PATIENCE:
+                self._refused_in_a_row = 0
+                trainer.restore(self._good)
+        self._check_delay(size)
+
+    def _weights(self, size: int) -> torch.Tensor:
+        """How often each of the first rows is drawn, [N]."""
+        aside = self._gate.aside(self.buffer, self._priorities.era)[:size]
+        return self._priorities.weights(size, aside)
+
+    def _facts(self, size: int, report: TrainReport, seconds: float) -> dict[str, Any]:
+        """Of a version that was trained on the first rows."""
+        error, loss = self._judge()
+        return {
             "transitions": size,
             "gradient_steps": report.gradient_steps,
-            "train_time": time.monotonic() - begin,
+            "train_time": seconds,
             "held_out_error": error,
             "held_out_loss": loss,
         }
-        path = checkpoint_path(self._models, version)
-        save_checkpoint(self._trainer.model, path, info)
-        self.latest = Update(path=path, **info)  # type: ignore[arg-type]
-        _append_line(self._run_dir / "updates.jsonl", json.dumps(info))
-        # Versions 1, 2, 4, 8, … stay: half of a run is then data that some kept model never saw,
-        # and a diagnosis needs such data.
-        milestones = {checkpoint_path(self._models, 1 << k) for k in range(version.bit_length())}
-        for old in checkpoints(self._models)[:-KEPT_CHECKPOINTS]:
-            if old not in milestones:
-                old.unlink(missing_ok=True)
-        self._check_delay(size)
-        return self.latest
+
+    def _offer(
+        self,
+        trainer: Trainer,
+        how: str,
+        facts: dict[str, Any],
+        margin: float | None,
+        cancelled: Callable[[], bool],
+    ) -> bool:
+        """Writes a new version if the gate lets it pass; tells whether it did."""
+        in_use = None if self.latest is None else self._in_use
+        parent = 0 if self.latest is None else self.latest.version
+        era, surprise = self._priorities.era, self._surprise.value
+        if surprise > SURPRISING:  # then older data may be of another robot
+            era = max(era, len(self.buffer) - 2 * round(RECENT / self._system.dt))
+        verdict = self._gate.compare(trainer.model, in_use, self.buffer, era, margin)
+        facts |= {
+            "horizon_error": verdict.new.state,
+            "horizon_error_before": verdict.old.state,
+            "return_error": verdict.new.reward,
+            "return_error_before": verdict.old.reward,
+            "judged_on": verdict.starts,
+            "unseen": verdict.unseen,
+            "old_error": self._look_back(),
+            "surprise": surprise,
+            "era": self._priorities.era,
+        }
+        if verdict.problem:
+            self._refuse(trainer, f"{how}: {verdict.problem}", parent, facts)
+            return False
+        self._trainer = trainer
+        self._train_policy(cancelled)
+        self._train_inverse(cancelled)
+        version, path = self.versions.write(trainer.model, parent, how, False, facts)
+        self._in_use = deepcopy(trainer.model).requires_grad_(False)
+        self._good, self._refused_in_a_row = trainer.snapshot(), 0
+        self.latest = Update.of(path, {"version": version.number, **facts})
+        self.progress.accepted += 1
+        self.progress.held_out_error = facts["held_out_error"]
+        self.progress.horizon_error = facts["horizon_error"]
+        self.progress.old_error = facts["old_error"]
+        return True
+
+    def _refuse(self, trainer: Trainer, reason: str, parent: int, facts: dict[str, Any]) -> None:
+        version, _ = self.versions.write(trainer.model, parent, reason, True, facts)
+        self.progress.refused, self.progress.reason = self.progress.refused + 1, reason
+        log.warning("version %d refused, %s", version.number, reason)
+        self.say("model", str(version.number), f"refused, {reason}")
+
+    def _go_on_with_refit(self, cancelled: Callable[[], bool]) -> None:
+        """A slice of a fit from scratch, if one is under way or it is time for one."""
+        if self._refit is None:
+            if self.latest is None or not self._refits.due(self._era_size):
+                return
+            world = WorldModel.for_task(self._system, self._task, self._model_config)
+            now = self._trainer.model
+            world.policy, world.inverse = now.policy, now.inverse
+            trainer = Trainer(world.to(self._device), self._trainer_config, len(self.buffer))
+            self._refit = Refit(trainer, self.buffer, self._weights(len(self.buffer)))
+        refit = self._refit
+        try:
+            report = refit.advance()
+        except FloatingPointError as error:
+            self._refit = None
+            log.warning("refit given up: %s", error)
+            return
+        if report is not None:
+            self._refit = None
+            facts = self._facts(refit.transitions, report, report.seconds)
+            self._offer(refit.trainer, "refit", facts, 0.0, cancelled)
+
+    def promote(self, number: int) -> Update:
+        """Makes an older or refused version the one in use, as a new version, and goes on from it.
+
+        Raises:
+            VersionError: it is not there any more, or cannot be used.
+        """
+        with self._lock:
+            version, path = self.versions.promote(number)
+            self._use(path)
+            self.say("model", str(version.number), version.reason)
+            assert self.latest is not None
+            return self.latest
+
+    def roll_back(self, version: int, to: int, reason: str) -> None:
+        """A version turned out worse in use: it is taken back with all that was made from it, and
+        learning goes on from one before it.
+
+        Args:
+            to: the good version, or the newest before it that is still there.
+        """
+        with self._lock:
+            taken = self.versions.roll_back(to, reason)
+            self.progress.rolled_back += len(taken)
+            self.progress.reason = reason
+            log.warning("version %d is taken back for %d: %s", version, to, reason)
+            newest = newest_checkpoint(self.versions.folder, self._system)
+            if newest is not None:
+                self._use(newest[0])
+
+    def _use(self, path: Path) -> None:
+        try:
+            world, info = load_checkpoint(path, self._system)
+        except CheckpointError as error:
+            raise VersionError(str(error)) from error
+        self._take(world)
+        self._refit = None
+        self.latest = Update.of(path, info)
 
     def _check_delay(self, size: int) -> None:
         """Says when the robot's file is wrong about its commands, now and then."""
@@ -244,16 +398,19 @@ class Learner:
         if found is not None and found.correction:
             log.warning("%s: %s", self._system.name, found.correction)
 
-    def _recent_error(self, world: WorldModel) -> float:
-        """How well a model predicts the newest transitions, see `DynamicsModel.error`."""
-        model, newest = world.dynamics, max(0, len(self.buffer) - 1000)
-        data = self.buffer.batch(model.config.history, newest).to(model.device)
-        return model.error(data.state, data.action, data.next_state)
+    def _look_back(self) -> float:
+        """RMS error of the model in use on the older half of the data; a part of it is looked at
+        again each time."""
+        size = min(len(self.buffer), self._trained_on)
+        if self.latest is not None and size:
+            rows = torch.randint(size, (LOOKED_AT,), generator=self._generator).unique()
+            self._priorities.note(rows, self._errors(rows))
+        return self._priorities.old_error()
 
     def _train_policy(self, cancelled: Callable[[], bool]) -> None:
         if self._policy_trainer is None:
             return
-        report = self._policy_trainer.train(self.model, self._task, self.buffer, cancelled)
+        report = self._policy_trainer.train(self._trainer.model, self._task, self.buffer, cancelled)
         if report.skipped:
             log.warning(
                 "the policy: %d of %d gradient steps were not taken, as they were not finite",
@@ -270,20 +427,18 @@ class Learner:
             log.warning("the inverse model stays as it was: %s", error)
             return
         if report is not None:  # what has learned nothing is not to be saved, and not to control
-            self.model.inverse = self._inverse_trainer.inverse
+            self._trainer.model.inverse = self._inverse_trainer.inverse
 
     def _judge(self) -> tuple[float, float]:
         """Error and loss of the newest model on what came since it was trained; NaN: no such
         model."""
         if self.latest is None:
             return math.nan, math.nan
-        model = self.model.dynamics
+        model = self._in_use.dynamics
         new = self.buffer.batch(model.config.history, self._trained_on)
         if len(new) == 0:
             return self.latest.held_out_error, self.latest.held_out_loss
         new = new.to(model.device)
-        if model.config.elites:
-            self._trainer.choose_elites(new)
         data = new.state, new.action, new.next_state
         return model.error(*data), float(model.scores(*data).mean())
 
@@ -328,15 +483,11 @@ def lock_run(run_dir: Path) -> TextIO:
     return lock
 
 
-def _append_line(path: Path, text: str) -> None:
-    """Adds a line to a file; one before that a killed process left unfinished stays apart."""
-    with open(path, "ab+") as file:
-        torn = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n"
-        file.write((b"\n" if torn else b"") + text.encode() + b"\n")
-
-
-def is_one_step(t: Transition, dt: float) -> bool:
-    """Whether it may be learned from: a late tick makes a step that is longer than the control
+def is_one_step(records: Records, dt: float) -> NDArray[np.bool_]:
+    """Which may be learned from, [N]: a late tick makes a step that is longer than the control
     period of `dt` s."""
     period = dt * 1e9
-    return abs(t.next_stamp - t.stamp - period) < 0.25 * period
+    result: NDArray[np.bool_] = (
+        abs(records["next_stamp"] - records["stamp"] - period) < 0.25 * period
+    )
+    return result

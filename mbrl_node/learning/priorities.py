@@ -13,6 +13,7 @@ from torch import Tensor
 
 # Parts of the draws: any row of this era, the newest ones, those predicted worst, earlier eras.
 ANY, RECENT, SURPRISING, EARLIER = 0.5, 0.2, 0.2, 0.1
+WORST = 100.0  # square error
 LEAST_ERROR = 0.05  # below it nothing is surprising: as good as the best models get
 
 
@@ -33,7 +34,7 @@ class Priorities:
         `DynamicsModel.square_errors`."""
         if (missing := int(rows.max()) + 1 - len(self._errors)) > 0:
             self._errors = torch.cat((self._errors, torch.full((missing,), math.nan)))
-        self._errors[rows] = errors.detach().cpu().clamp(max=100.0)
+        self._errors[rows] = _bounded(errors)
 
     def weights(self, size: int, aside: Tensor) -> Tensor:
         """How often each row is drawn, [N]; 0 where it is set aside."""
@@ -77,7 +78,7 @@ class Surprise:
 
     def note(self, errors: Tensor) -> None:
         """Square errors [K] of the model in use on rows that it has not learned from, in order."""
-        for error in errors.clamp(max=100.0).tolist():
+        for error in _bounded(errors).tolist():
             if len(self._lately) == self._recent:
                 self._before.append(self._lately[0])
             self._lately.append(error)
@@ -89,8 +90,7 @@ class Surprise:
             return math.nan
         lately = math.sqrt(sum(self._lately) / len(self._lately))
         before = sorted(
-            sum(chunk) / len(chunk)
-            for chunk in _chunks(list(self._before), self._recent)
+            sum(chunk) / len(chunk) for chunk in _chunks(list(self._before), self._recent)
         )
         usual = math.sqrt(before[3 * len(before) // 4])
         return lately / max(usual, LEAST_ERROR)
@@ -99,6 +99,10 @@ class Surprise:
         """What was usual is so no more."""
         self._lately.clear()
         self._before.clear()
+
+
+def _bounded(errors: Tensor) -> Tensor:
+    return errors.detach().cpu().nan_to_num(nan=WORST).clamp(max=WORST)
 
 
 def _chunks(values: list[float], size: int) -> list[list[float]]:
