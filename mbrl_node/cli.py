@@ -185,6 +185,76 @@ def diagnose(
         print(json.dumps(found))
 
 
+@app.command
+def models(
+    run: Run,
+    all_: Annotated[bool, _option("", "not only the newest 20", "all")] = False,
+    json_: Json = False,
+) -> None:
+    """The versions of a run's model: metrics, which is in use, and why others are not."""
+    from mbrl_node import commands
+
+    commands.models(run, all_, json_)
+
+
+@app.command
+def promote(
+    run: Run,
+    version: Annotated[int, Positional, arg(metavar="VERSION", help="of its model")],
+) -> None:
+    """Make an older or refused version of a run's model the one in use, as a new version."""
+    from mbrl_node import commands
+
+    commands.promote(run, version)
+
+
+@app.command
+def rollback(run: Run) -> None:
+    """Take a run's newest model back: the accepted version before it is in use again."""
+    from mbrl_node import commands
+
+    commands.rollback(run)
+
+
+@app.command
+def runs(json_: Json = False) -> None:
+    """The runs in the default folder and in runs/: robot, transitions, versions."""
+    from mbrl_node import commands
+
+    commands.runs(json_)
+
+
+@app.command
+def export(
+    run: Run,
+    mcap: Annotated[Path | None, _option("FOLDER", "a bag of rosbag2, made new")] = None,
+    npz: Annotated[Path | None, _option("FILE", "arrays of NumPy")] = None,
+    parquet: Annotated[Path | None, _option("FILE", "a table, one row a transition")] = None,
+    minari: Annotated[str | None, _option("NAME", "a Minari dataset, such as robot/run-v0")] = None,
+    robot: Annotated[str | None, _option("NAME", "or file, where the run does not tell")] = None,
+) -> None:
+    """Write a run's transitions as a bag, a table, or a dataset."""
+    from mbrl_node.agent.bags import export_run
+
+    for line in export_run(run, robot, mcap, npz, parquet, minari):
+        print(line)
+
+
+@app.command(name="import")
+def import_(
+    bag: Annotated[
+        Path, Positional, arg(metavar="BAG", help="a bag's folder, or its .mcap or .db3 file")
+    ],
+    robot: Annotated[str, _option("NAME", "or file, of the robot that was recorded")],
+    run_dir: Annotated[Path | None, _option("FOLDER", "default: a new one in runs/")] = None,
+) -> None:
+    """Make transitions from a recorded bag, for a run to learn from."""
+    from mbrl_node.agent.bags import import_bag
+
+    for line in import_bag(bag, robot, run_dir):
+        print(line)
+
+
 class _StopOnSignal:
     """Says yes from the first SIGINT or SIGTERM on; the second ends the process at once.
 
@@ -225,10 +295,14 @@ def main() -> None:
 def _is_for_the_user(error: Exception) -> bool:
     """Whether its message says all, and a traceback nothing more."""
     from mbrl_node.agent import RunError, SettingsError
+    from mbrl_node.data import StoreError
+    from mbrl_node.data.exchange import ExchangeError
+    from mbrl_node.learning import VersionError
     from mbrl_node.learning.diagnostics import DiagnosisError
     from mbrl_node.spec import SpecError
 
-    return isinstance(error, RunError | SettingsError | DiagnosisError | SpecError)
+    own = RunError | SettingsError | StoreError | VersionError | DiagnosisError
+    return isinstance(error, own | ExchangeError | SpecError)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -50,3 +51,30 @@ def distribution(
     for module, loaded in list(sys.modules.items()):
         if (getattr(loaded, "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[module]
+
+
+@pytest.fixture
+def mbrl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """Runs a command of `mbrl` in an empty folder; its exit code, stdout and stderr. What it
+    changes in its process is as before afterwards."""
+    from mbrl_node import cli
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mbrl", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            assert isinstance(end.code, int)
+            code = end.code
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from mbrl_node import cli
 from mbrl_node.data import RunStore
 
 SMALL = [
@@ -19,34 +18,6 @@ SMALL = [
     *("--set", "mppi.horizon=0.25"),
     *("--set", "learner.gradient_steps=5"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def process(tmp_path, monkeypatch):
-    """What a command changes in its process is as before afterwards; it runs in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def mbrl(monkeypatch, capsys):
-    """Runs a command; its exit code, stdout and stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mbrl", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return run
 
 
 def test_train_go_on_eval_play_and_diagnose(mbrl):

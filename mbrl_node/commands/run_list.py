@@ -1,0 +1,63 @@
+"""`mbrl runs`: the runs on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mbrl_node.data import RunStore, StoreError
+
+
+def folders() -> list[Path]:
+    """Where runs are made by default: by the launch file, and by `mbrl train` in this folder."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return [Path(data) / "mbrl" / "runs", Path("runs")]
+
+
+def runs(as_json: bool) -> None:
+    """Prints the runs in the default folders, the one that was written last first."""
+    databases = [path for folder in folders() for path in folder.glob("*/transitions.db")]
+    found = sorted((_facts(path) for path in databases), key=lambda run: -run["written"])
+    if as_json:
+        print(json.dumps(found))
+        return
+    if not found:
+        print(f"there are no runs in {' or '.join(map(str, folders()))}")
+        return
+    table = Table()
+    for column in ("run", "robot", "transitions", "versions", "written"):
+        table.add_column(column, justify="left" if column == "run" else "right", overflow="fold")
+    for run in found:
+        written = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run["written"] / 1e9))
+        what = [run.get(name, "–") for name in ("robot", "transitions", "versions")]
+        table.add_row(*(escape(str(cell)) for cell in (run["run"], *what, written)))
+    Console().print(table)
+    for run in found:
+        if "problem" in run:
+            print(run["problem"])
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    files = [path, path.with_name(f"{path.name}-wal")]
+    facts: dict[str, Any] = {
+        "run": str(path.parent),
+        "written": max(file.stat().st_mtime_ns for file in files if file.exists()),
+    }
+    try:
+        store = RunStore(path, read_only=True)
+        facts |= {
+            "robot": store.robot,
+            "transitions": len(store),
+            "versions": len(store.versions()),
+        }
+        store.close()
+    except StoreError as error:
+        facts["problem"] = str(error)
+    return facts
