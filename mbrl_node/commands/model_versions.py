@@ -114,23 +114,22 @@ def _versions(run: Path, service: str) -> Iterator[Versions]:
     """The versions of a run that no learner is working on.
 
     Raises:
-        RunError: one is.
+        RunError: one is, or the folder cannot be written.
     """
     path = database(run)
     try:
-        lock = lock_run(run)
+        with lock_run(run):
+            store = RunStore(path)
+            try:
+                yield Versions(run, store)
+            finally:
+                store.close()
     except BlockingIOError as error:
         raise RunError(
             f"{run}: a learner is working on this run; end it, or if it is a node ask it: {service}"
         ) from error
     except OSError as error:
         raise RunError(f"{run}: cannot be written: {error.strerror}") from error
-    with lock:
-        store = RunStore(path)
-        try:
-            yield Versions(run, store)
-        finally:
-            store.close()
 
 
 def _facts(run: Path, version: Version, active: bool) -> dict[str, Any]:
