@@ -234,10 +234,9 @@ def export(
     robot: Annotated[str | None, _option("NAME", "or file, where the run does not tell")] = None,
 ) -> None:
     """Write a run's transitions as a bag, a table, or a dataset."""
-    from mbrl_node.agent.bags import export_run
+    from mbrl_node import commands
 
-    for line in export_run(run, robot, mcap, npz, parquet, minari):
-        print(line)
+    commands.export(run, robot, mcap, npz, parquet, minari)
 
 
 @app.command(name="import")
@@ -246,13 +245,14 @@ def import_(
         Path, Positional, arg(metavar="BAG", help="a bag's folder, or its .mcap or .db3 file")
     ],
     robot: Annotated[str, _option("NAME", "or file, of the robot that was recorded")],
-    run_dir: Annotated[Path | None, _option("FOLDER", "default: a new one in runs/")] = None,
+    run_dir: Annotated[
+        Path | None, _option("FOLDER", "default: a new one in $XDG_DATA_HOME/mbrl/runs")
+    ] = None,
 ) -> None:
     """Make transitions from a recorded bag, for a run to learn from."""
-    from mbrl_node.agent.bags import import_bag
+    from mbrl_node import commands
 
-    for line in import_bag(bag, robot, run_dir):
-        print(line)
+    commands.import_bag(bag, robot, run_dir)
 
 
 class _StopOnSignal:

@@ -1,0 +1,91 @@
+"""`mbrl export` and `mbrl import`: a run as a bag or another file, and a bag as a run."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from mbrl_node.agent import RunError
+from mbrl_node.agent.run import only_learner, system_and_task
+from mbrl_node.commands.run_list import folders
+from mbrl_node.data import RunStore
+from mbrl_node.data.export import write_minari, write_npz, write_parquet
+from mbrl_node.spec import load_spec
+
+_DATABASE = "transitions.db"
+
+
+def export(
+    run: Path,
+    robot: str | None = None,
+    mcap: Path | None = None,
+    npz: Path | None = None,
+    parquet: Path | None = None,
+    minari: str | None = None,
+) -> None:
+    """Writes a run's transitions in each format that is named.
+
+    Args:
+        robot: its name or file, where the run does not tell.
+
+    Raises:
+        RunError, StoreError: there is no such run, or nothing to write.
+        ExchangeError: it cannot be written.
+    """
+    if not (mcap or npz or parquet or minari):
+        raise RunError("name what to write: --mcap, --npz, --parquet or --minari")
+    system, _ = system_and_task(run, robot)
+    store = RunStore(run / _DATABASE, system, read_only=True)
+    records = store.records()
+    store.close()
+    if not len(records):
+        raise RunError(f"{run}: has no transitions yet")
+    wrote = f"{len(records)} transitions written to"
+    if mcap is not None:
+        from mbrl_node.data.bags import write_bag
+
+        for omitted in write_bag(mcap, system, records):
+            print(omitted)
+        print(f"{wrote} {mcap}")
+    if npz is not None:
+        write_npz(npz, system, records)
+        print(f"{wrote} {npz}")
+    if parquet is not None:
+        write_parquet(parquet, system, records)
+        print(f"{wrote} {parquet}")
+    if minari is not None:
+        count = write_minari(minari, system, records)
+        print(f"{wrote} the Minari dataset {minari}, in {count} episodes")
+
+
+def import_bag(bag: Path, robot: str, run_dir: Path | None = None) -> None:
+    """Adds the transitions of a bag to a run, and prints what was found.
+
+    Args:
+        robot: its name or file.
+        run_dir: default: a new one where the launch file makes runs.
+
+    Raises:
+        SpecError: the robot is not known, or its file is not valid.
+        ExchangeError: the bag cannot be read, or has not what is needed.
+        RunError, StoreError: the run is of another robot, is in use, or cannot be written.
+    """
+    from mbrl_node.data.bags import BagError, read_bag
+
+    spec = load_spec(robot)
+    found = read_bag(bag, spec)
+    for warning in found.warnings:
+        print(f"mbrl: warning: {warning}", file=sys.stderr)
+    for line in found.report:
+        print(line)
+    if not len(found.records):
+        raise BagError(f"{bag}: gives no transitions of {spec.name}")
+    folder = run_dir or folders()[0] / time.strftime(f"{spec.name}-%Y%m%d-%H%M%S")
+    with only_learner(folder):
+        store = RunStore(folder / _DATABASE, spec)
+        new = len(store.add(found.records))
+        store.close()
+    known = len(found.records) - new
+    print(f"{new} transitions added to {folder}" + (f", {known} were there already" * (known > 0)))
+    print(f"learn from them:  ros2 launch mbrl bringup.launch.py robot:={robot} run_dir:={folder}")

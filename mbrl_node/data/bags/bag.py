@@ -1,0 +1,162 @@
+"""A bag of rosbag2: a folder, or one of its files; whole, or cut off by a crash."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+from backports import zstd
+
+from mbrl_node.data.bags.mcap import MAGIC, McapFile
+from mbrl_node.data.bags.sqlite import SqliteFile
+from mbrl_node.data.bags.storage import BagError, Message, Storage, Topic
+
+METADATA = "metadata.yaml"
+_SQLITE = b"SQLite format 3\0"
+_ZSTD = b"\x28\xb5\x2f\xfd"  # what a compressed file or message begins with
+_FILES = ("*.mcap", "*.db3", "*.mcap.zstd", "*.db3.zstd")
+
+
+class Bag:
+    """All messages of a bag.
+
+    Args:
+        path: the bag's folder, or a `.mcap` or `.db3` file.
+
+    Attributes:
+        counts: how many messages each topic has, as far as they have been read.
+        warnings: what is wrong with the bag, as far as it has been read.
+        start, end: ns at which the first and the last of the messages read were recorded; None:
+            there is none.
+
+    Raises:
+        BagError: there is no such bag.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.counts: Counter[Topic] = Counter()
+        self.warnings: list[str] = []
+        self.start: int | None = None
+        self.end: int | None = None
+        self._files = self._found()
+
+    def messages(self) -> Iterator[Message]:
+        """All messages, file by file, as far as they can be read.
+
+        Raises:
+            BagError: nothing can be read at all.
+        """
+        failed: list[BagError] = []
+        for path in self._files:
+            try:
+                with self._opened(path) as file:
+                    yield from self._messages(file)
+            except BagError as error:
+                failed.append(error)
+        if len(failed) == len(self._files):
+            raise failed[0]
+        self.warnings += map(str, failed)
+
+    def _messages(self, file: Storage) -> Iterator[Message]:
+        damage, first, last = file.damage, None, None
+        for topic, time, data in file.messages():
+            if data.startswith(_ZSTD):  # messages as CDR never begin so
+                try:
+                    data = zstd.decompress(data)
+                except zstd.ZstdError as error:
+                    damage.pass_over(f"a message on {topic.name}: {error}")
+                    continue
+            self.counts[topic] += 1
+            first = time if first is None else min(time, first)
+            last = time if last is None else max(time, last)
+            yield topic, time, data
+        if first is not None and last is not None:
+            self.start = first if self.start is None else min(first, self.start)
+            self.end = last if self.end is None else max(last, self.end)
+            until = f"{(last - first) * 1e-9:.1f} s of messages were read"
+        else:
+            until = "no message was read"
+        if damage.at:
+            self.warnings.append(f"{file.path}: is damaged or cut off at {damage.at}; {until}")
+        if damage.passed_over:
+            self.warnings.append(
+                f"{file.path}: {damage.passed_over} damaged parts were passed over, "
+                f"the last {damage.why}"
+            )
+
+    def _found(self) -> list[Path]:
+        if not self.path.exists():
+            raise BagError(f"{self.path}: no such file or folder")
+        if not self.path.is_dir():
+            return [self.path]
+        found = {file for pattern in _FILES for file in self.path.glob(pattern)}
+        if not found:
+            raise BagError(f"{self.path}: has no file of a bag, which is .mcap or .db3")
+        self._check_metadata({path.name for path in found})
+        return sorted(found, key=_order)
+
+    def _check_metadata(self, found: set[str]) -> None:
+        """Warns where the bag's own list of files is missing or tells of others."""
+        path = self.path / METADATA
+        try:
+            information = yaml.safe_load(path.read_text(encoding="utf-8"))
+            listed = information["rosbag2_bagfile_information"]["relative_file_paths"]
+            names = {Path(name).name for name in listed}
+        except FileNotFoundError:
+            self.warnings.append(f"{self.path}: has no {METADATA}, as where a recorder was killed")
+            return
+        except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError):
+            self.warnings.append(f"{path}: cannot be read; all files in the folder are")
+            return
+        for name in sorted(names - found):
+            self.warnings.append(f"{self.path}: {METADATA} names {name}, which is not there")
+
+    @contextmanager
+    def _opened(self, path: Path) -> Iterator[Storage]:
+        """A file, decompressed where it has to be.
+
+        Raises:
+            BagError: it is no file of a bag.
+        """
+        try:
+            with open(path, "rb") as file:
+                begin = file.read(len(_SQLITE))
+            if begin.startswith(_ZSTD):
+                with tempfile.TemporaryDirectory(prefix="mbrl-bag-") as folder:
+                    whole = Path(folder) / path.stem
+                    self._decompress(path, whole)
+                    with self._opened(whole) as storage:
+                        yield storage
+            elif begin.startswith(MAGIC):
+                yield McapFile(path)
+            elif begin == _SQLITE:
+                yield SqliteFile(path)
+            elif not begin:
+                raise BagError(f"{path}: is empty")
+            else:
+                raise BagError(f"{path}: is neither an MCAP file nor a database of rosbag2")
+        except OSError as error:
+            raise BagError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+    def _decompress(self, path: Path, to: Path) -> None:
+        """As far as it goes."""
+        with zstd.open(path, "rb") as source, open(to, "wb") as target:
+            try:
+                shutil.copyfileobj(source, target)
+            except (EOFError, zstd.ZstdError) as error:
+                self.warnings.append(f"{path}: is damaged or cut off: {error}")
+
+
+def _order(path: Path) -> list[tuple[int, str]]:
+    """bag_2 comes before bag_10."""
+    return [
+        (int(part or 0), "") if part.isdigit() else (0, part)
+        for part in re.split(r"(\d+)", path.name)
+    ]

@@ -1,0 +1,262 @@
+"""From the messages of a bag to the numbers that a robot's file asks for."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbrl_node.data.bags.bag import Bag
+from mbrl_node.data.bags.storage import BagError, Topic
+from mbrl_node.data.bags.types import TRANSITION, Reader
+from mbrl_node.data.records import Records, record_type, records_of
+from mbrl_node.data.transition import Transition
+from mbrl_node.spec import RobotSpec
+from mbrl_node.spec.errors import Location, Problem, did_you_mean, line, show
+from mbrl_node.spec.extract import TopicError, compile_fields
+
+Times = NDArray[np.int64]
+_BATCH = 4096  # transitions
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What the messages of a topic say, by the time at which they were recorded."""
+
+    received: Times  # ns, [K]
+    stamp: Times  # ns; 0: the message has none, [K]
+    values: NDArray[np.float64]  # [K, width]
+
+
+class Source:
+    """A topic that a robot's file names, and what a bag has of it.
+
+    Args:
+        at: where in the file it is.
+        width: how many numbers a message gives.
+        compile: from a reader of the messages to what takes the numbers from one.
+    """
+
+    def __init__(
+        self,
+        at: Location,
+        name: str,
+        kind: str,
+        width: int,
+        compile: Callable[[Reader], Callable[[Any], list[float]]],
+    ) -> None:
+        self.at, self.name, self.kind, self.width = at, name, kind, width
+        self.topics: list[Topic] = []  # of the bag that have its name
+        self.refused: Counter[str] = Counter()  # why messages were, and how many
+        self.problem: Problem | None = None
+        self._compile = compile
+        self._read: Reader | None = None
+        self._take: Callable[[Any], list[float]] = list
+        self._times, self._values = array("q"), array("d")
+
+    @property
+    def use(self) -> str:
+        """What it is to the robot, such as state[0]."""
+        return str(self.at[0]) + "".join(f"[{index}]" for index in self.at[1:])
+
+    def matches(self, topic: Topic) -> bool:
+        """Whether a bag's topic is this one, whose name may be relative."""
+        if self.name.startswith("/"):
+            return topic.name == self.name
+        return topic.name.endswith("/" + self.name.removeprefix("~/"))
+
+    def add(self, topic: Topic, received: int, data: bytes) -> None:
+        """Takes in a message; one that cannot be used is counted."""
+        if topic not in self.topics:
+            self.topics.append(topic)
+            self._open(topic)
+        if self._read is None:
+            return
+        try:
+            message = self._read(data)
+            values = self._take(message)
+        except ValueError as error:
+            self.refused[str(error)] += 1
+            return
+        self._times.append(received)
+        self._times.append(_nanoseconds(message.header.stamp) if self._read.has_header else 0)
+        self._values.extend(values)
+
+    def _open(self, topic: Topic) -> None:
+        if topic.type != self.kind:
+            self._fail(("type",), f"{show(self.kind)} is not what the bag has, {show(topic.type)}")
+            return
+        if len(self.topics) > 1:
+            names = ", ".join(topic.name for topic in self.topics)
+            self._fail(("topic",), f"{show(self.name)} may be each of {names}; begin it with /")
+            return
+        try:
+            self._read = Reader(topic)
+            self._take = self._compile(self._read)
+        except TopicError as error:
+            self._fail(error.at, error.text)
+
+    def _fail(self, at: Location, text: str) -> None:
+        self.problem = self.problem or Problem((*self.at, *at), text)
+        self._read = None
+
+    def samples(self) -> Samples:
+        """All, sorted by the time at which they were recorded."""
+        times = np.array(self._times, np.int64).reshape(-1, 2)
+        values = np.array(self._values).reshape(len(times), self.width)
+        order = np.argsort(times[:, 0], kind="stable")
+        return Samples(times[order, 0], times[order, 1], values[order])
+
+
+class Gathered:
+    """All of a bag that a robot's file asks for: its topics, and transitions that are there
+    already.
+
+    Attributes:
+        transitions: those of this robot, by session and sequence, each once, [N].
+        foreign: how many transitions are of another robot, or another version of it.
+
+    Raises:
+        BagError: the bag cannot be read.
+    """
+
+    def __init__(self, bag: Bag, spec: RobotSpec) -> None:
+        self._spec, self._bag = spec, bag
+        self.states = [_state_source(spec, i) for i in range(len(spec.state))]
+        self.commands = _command_source(spec)
+        self.foreign = 0
+        self.damaged: Counter[str] = Counter()  # why transitions could not be read, and how many
+        dims = spec.state_dim, spec.action_dim
+        self._pending: list[Transition] = []
+        self._batches = [np.empty(0, record_type(*dims))]
+        readers: dict[Topic, Reader | None] = {}
+        handlers: dict[Topic, list[Source]] = {}
+        for topic, time, data in bag.messages():
+            if topic not in handlers:
+                handlers[topic] = [source for source in self.sources if source.matches(topic)]
+                readers[topic] = self._reader(topic) if topic.type == TRANSITION else None
+            for source in handlers[topic]:
+                source.add(topic, time, data)
+            if (reader := readers[topic]) is not None:
+                self._add(reader, data)
+        self._flush()
+        self.transitions = _sorted(np.concatenate(self._batches))
+
+    @property
+    def sources(self) -> list[Source]:
+        """What the robot's file names."""
+        return [*self.states, self.commands]
+
+    def check(self) -> None:
+        """Whether the bag has what transitions are made from.
+
+        Raises:
+            BagError: it has not; a line for each topic, and what the bag has.
+        """
+        has = [*dict.fromkeys(topic.name for topic in self._bag.counts)]
+        problems = []
+        for source in self.sources:
+            if source.problem is not None:
+                problems.append(source.problem)
+            elif not source.topics:
+                text = f"{show(source.name)} is not in the bag{did_you_mean(source.name, has)}"
+                problems.append(Problem((*source.at, "topic"), text))
+        if problems:
+            topics = sorted((topic.name, topic.type, n) for topic, n in self._bag.counts.items())
+            listed = [f"  {name}  {kind}  {count}" for name, kind, count in topics]
+            raise BagError(
+                "\n".join(
+                    [
+                        *(line(self._spec.name, problem) for problem in problems),
+                        f"{self._bag.path} has:" if listed else f"{self._bag.path} is empty",
+                        *listed,
+                    ]
+                )
+            )
+
+    def _reader(self, topic: Topic) -> Reader | None:
+        try:
+            return Reader(topic)
+        except TopicError as error:
+            self.damaged[error.text] += 1
+            return None
+
+    def _add(self, reader: Reader, data: bytes) -> None:
+        try:
+            msg = reader(data)
+            if msg.spec_hash != self._spec.hash:
+                self.foreign += 1
+                return
+            transition = _transition(msg)
+            shapes = [len(transition.state), len(transition.action), len(transition.next_state)]
+            n, m = self._spec.state_dim, self._spec.action_dim
+            if shapes != [n, m, n] or len(transition.action_requested) != m:
+                raise ValueError(f"its sizes are {shapes}")
+        except (ValueError, AttributeError) as error:
+            self.damaged[str(error)] += 1
+            return
+        self._pending.append(transition)
+        if len(self._pending) == _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._batches.append(records_of(self._pending, self._spec.state_dim, self._spec.action_dim))
+        self._pending = []
+
+
+def _state_source(spec: RobotSpec, index: int) -> Source:
+    topic = spec.state[index]
+
+    def compile(reader: Reader) -> Callable[[Any], list[float]]:
+        return compile_fields(topic, reader.fields)
+
+    return Source(("state", index), topic.topic, topic.type, len(topic.fields), compile)
+
+
+def _command_source(spec: RobotSpec) -> Source:
+    def take(message: Any) -> list[float]:
+        values: list[float] = message.data.tolist()
+        if len(values) != spec.action_dim:
+            raise ValueError(f"it has {len(values)} values, not {spec.action_dim}")
+        if not np.isfinite(message.data).all():
+            raise ValueError("it is not finite")
+        return values
+
+    return Source(("action",), spec.action.topic, spec.action.type, spec.action_dim, lambda _: take)
+
+
+def _transition(msg: Any) -> Transition:
+    return Transition(
+        msg.session,
+        msg.sequence,
+        msg.episode,
+        msg.step,
+        _nanoseconds(msg.stamp),
+        _nanoseconds(msg.next_stamp),
+        msg.state,
+        msg.action,
+        msg.action_requested,
+        msg.next_state,
+        msg.reward,
+        msg.terminated,
+        msg.truncated,
+        msg.controller,
+        msg.model_version,
+    )
+
+
+def _nanoseconds(stamp: Any) -> int:
+    return int(stamp.sec) * 10**9 + int(stamp.nanosec)
+
+
+def _sorted(records: Records) -> Records:
+    """By session and sequence, each once."""
+    records = records[np.lexsort((records["sequence"], records["session"]))]
+    same = [records[name][1:] == records[name][:-1] for name in ("session", "sequence")]
+    result: Records = records[np.r_[True, ~(same[0] & same[1])][: len(records)]]
+    return result
