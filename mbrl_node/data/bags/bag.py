@@ -20,6 +20,7 @@ from mbrl_node.data.bags.storage import BagError, Message, Storage, Topic
 METADATA = "metadata.yaml"
 _SQLITE = b"SQLite format 3\0"
 _ZSTD = b"\x28\xb5\x2f\xfd"  # what a compressed file or message begins with
+_LATEST = 2**63 - 1  # ns
 _FILES = ("*.mcap", "*.db3", "*.mcap.zstd", "*.db3.zstd")
 
 
@@ -67,6 +68,9 @@ class Bag:
     def _messages(self, file: Storage) -> Iterator[Message]:
         damage, first, last = file.damage, None, None
         for topic, time, data in file.messages():
+            if time > _LATEST:
+                damage.pass_over(f"a message on {topic.name}: its time is {time} ns")
+                continue
             if data.startswith(_ZSTD):  # messages as CDR never begin so
                 try:
                     data = zstd.decompress(data)

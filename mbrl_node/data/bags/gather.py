@@ -19,6 +19,7 @@ from mbrl_node.data.transition import Transition
 from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.errors import Location, Problem, did_you_mean, line, show
 from mbrl_node.spec.extract import TopicError, compile_fields
+from mbrl_node.spec.topics import JOINT_STATE
 
 Times = NDArray[np.int64]
 _BATCH = 4096  # transitions
@@ -53,11 +54,12 @@ class Source:
         self.at, self.name, self.kind, self.width = at, name, kind, width
         self.topics: list[Topic] = []  # of the bag that have its name
         self.refused: Counter[str] = Counter()  # why messages were, and how many
-        self.problem: Problem | None = None
+        self._problem: Problem | None = None
         self._compile = compile
-        self._read: Reader | None = None
-        self._take: Callable[[Any], list[float]] = list
+        # For each topic; None: it cannot be read.
+        self._readers: list[tuple[Reader, Callable[[Any], list[float]]] | None] = []
         self._times, self._values = array("q"), array("d")
+        self._names: list[str] = []  # of the joints in the newest message that was refused
 
     @property
     def use(self) -> str:
@@ -74,36 +76,47 @@ class Source:
         """Takes in a message; one that cannot be used is counted."""
         if topic not in self.topics:
             self.topics.append(topic)
-            self._open(topic)
-        if self._read is None:
+            self._readers.append(self._reader(topic))
+        if (reader := self._readers[self.topics.index(topic)]) is None:
             return
+        read, take = reader
+        message = None
         try:
-            message = self._read(data)
-            values = self._take(message)
+            message = read(data)
+            values = take(message)
         except ValueError as error:
             self.refused[str(error)] += 1
+            self._names = getattr(message, "name", [])
             return
         self._times.append(received)
-        self._times.append(_nanoseconds(message.header.stamp) if self._read.has_header else 0)
+        self._times.append(_nanoseconds(message.header.stamp) if read.has_header else 0)
         self._values.extend(values)
 
-    def _open(self, topic: Topic) -> None:
-        if topic.type != self.kind:
-            self._fail(("type",), f"{show(self.kind)} is not what the bag has, {show(topic.type)}")
-            return
-        if len(self.topics) > 1:
-            names = ", ".join(topic.name for topic in self.topics)
-            self._fail(("topic",), f"{show(self.name)} may be each of {names}; begin it with /")
-            return
+    def _reader(self, topic: Topic) -> tuple[Reader, Callable[[Any], list[float]]] | None:
+        names = sorted({topic.name for topic in self.topics})
         try:
-            self._read = Reader(topic)
-            self._take = self._compile(self._read)
+            if topic.type != self.kind:
+                text = f"{show(self.kind)} is not what the bag has, {show(topic.type)}"
+                raise TopicError(("type",), text)
+            if len(names) > 1:
+                text = f"{show(self.name)} may be each of {', '.join(names)}; begin it with /"
+                raise TopicError(("topic",), text)
+            reader = Reader(topic)
+            return reader, self._compile(reader)
         except TopicError as error:
-            self._fail(error.at, error.text)
+            self._problem = self._problem or Problem((*self.at, *error.at), error.text)
+            return None
 
-    def _fail(self, at: Location, text: str) -> None:
-        self.problem = self.problem or Problem((*self.at, *at), text)
-        self._read = None
+    @property
+    def problem(self) -> Problem | None:
+        """Why it has nothing that could be used, if so."""
+        if self._problem or self._times or not self.refused:
+            return self._problem
+        why, _ = self.refused.most_common(1)[0]
+        text = f"no message on {self.name} can be used: {why}"
+        if self.kind == JOINT_STATE:
+            text += f"; its joints are {', '.join(self._names) or 'none'}"
+        return Problem(self.at, text)
 
     def samples(self) -> Samples:
         """All, sorted by the time at which they were recorded."""

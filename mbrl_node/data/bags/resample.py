@@ -66,6 +66,8 @@ def resample(spec: RobotSpec, states: Sequence[Samples], commands: Samples) -> R
         commands = replace(commands, received=clock(commands.received))
     states = [_in_order(*pair) for pair in zip(states, timeouts, strict=True)]
     ticks, span = _ticks(commands.received, period, hold)
+    until = max((int(it.received[-1]) for it in states if len(it.received)), default=0)
+    ticks, span = ticks[ticks <= until], span[ticks <= until]
     state, stamp, why = _measured(spec, states, timeouts, ticks)
     # As the control loop does: the older the state, the earlier the command that was in effect.
     lag = delay_periods(spec) + np.clip(np.rint((ticks - stamp) / period), 0, _LONGEST_AGE)

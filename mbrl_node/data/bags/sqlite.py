@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -22,16 +23,24 @@ class SqliteFile:
 
     def messages(self) -> Iterator[Message]:
         """See `Storage`."""
-        if any(Path(f"{self.path}{end}").exists() for end in _BESIDE):
-            # SQLite repairs a database with these, which the user's own is not to be touched for.
-            with tempfile.TemporaryDirectory(prefix="mbrl-bag-") as folder:
-                copy = Path(folder) / self.path.name
-                for end in ("", *_BESIDE):
-                    if (there := Path(f"{self.path}{end}")).exists():
-                        shutil.copyfile(there, f"{copy}{end}")
-                yield from self._read(f"{copy.as_uri()}")
-        else:
+        beside = [end for end in _BESIDE if Path(f"{self.path}{end}").exists()]
+        cut_off = self.path.stat().st_size % self._page_size()
+        if not beside and not cut_off:
             yield from self._read(f"{self.path.absolute().as_uri()}?immutable=1")
+            return
+        # SQLite repairs a database with what is beside it, and takes what is missing of a page for
+        # zeros: it gets a copy of its own, of whole pages.
+        with tempfile.TemporaryDirectory(prefix="mbrl-bag-") as folder:
+            copy = Path(folder) / self.path.name
+            for end in ("", *beside):
+                shutil.copyfile(f"{self.path}{end}", f"{copy}{end}")
+            os.truncate(copy, copy.stat().st_size - cut_off)
+            yield from self._read(copy.as_uri())
+
+    def _page_size(self) -> int:
+        with open(self.path, "rb") as file:
+            size = int.from_bytes(file.read(18)[16:], "big")
+        return 65536 if size == 1 else max(1, size)
 
     def _read(self, uri: str) -> Iterator[Message]:
         with closing(sqlite3.connect(uri, uri=True)) as db:
@@ -41,17 +50,17 @@ class SqliteFile:
                 topics = _topics(db)
             except sqlite3.DatabaseError as error:
                 raise BagError(f"{self.path}: cannot be read as a bag: {error}") from error
-            last = 0
+            count = 0
             try:
-                # Row by row as they were written, not by the index, which may be damaged by itself.
-                rows = db.execute("SELECT id, topic_id, timestamp, data FROM messages ORDER BY id")
-                for last, topic, time, data in rows:
+                # As they were written, and not by the index, which may be damaged by itself.
+                rows = db.execute("SELECT topic_id, timestamp, data FROM messages ORDER BY id")
+                for count, (topic, time, data) in enumerate(rows, 1):
                     if topic in topics and isinstance(data, bytes):
                         yield topics[topic], int(time), data
                     else:
-                        self.damage.pass_over(f"row {last}: it is of no topic")
+                        self.damage.pass_over(f"in row {count}: it is of no topic")
             except sqlite3.DatabaseError as error:
-                self.damage.at = f"after row {last}: {error}"
+                self.damage.at = f"row {count + 1}: {error}"
 
 
 def _topics(db: sqlite3.Connection) -> dict[int, Topic]:
