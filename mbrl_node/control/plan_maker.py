@@ -12,6 +12,7 @@ import torch
 
 from mbrl_node.control.candidates import Candidates, take_candidates
 from mbrl_node.control.controller import Array
+from mbrl_node.control.model_watch import Happened, ModelWatch
 from mbrl_node.planning import Effort, Planner, PlanningError, Rollout
 
 SHOWN = 10  # of the sampled sequences, beside the plan
@@ -40,9 +41,15 @@ class PlanRequest:
     asked: int  # robot time of the tick that asks, ns
     epoch: int  # plans of another epoch do not matter to this one
     states: Array  # measured, oldest first, the last is of now, [P + 1, n]
+    ages: Array  # s before the asking tick at which each was measured, [P + 1]
     past_actions: Array  # in effect in those before the last, [P, m]
     ahead: Array  # in effect from now until the plan holds, one a control period, [A, m]
     show: bool  # somebody will look at it
+
+    @property
+    def happened(self) -> Happened:
+        """The steps that led to it."""
+        return Happened(1e-9 * self.asked - self.ages, self.states, self.past_actions)
 
 
 class Maker(Protocol):
@@ -72,16 +79,19 @@ class PlanMaker:
 
     Args:
         dt: control period, s.
+        watch: knows the model to plan with, and is told what happened. None: the model is that of
+            `set_model`.
     """
 
-    def __init__(self, planner: Planner, dt: float) -> None:
+    def __init__(self, planner: Planner, dt: float, watch: ModelWatch | None = None) -> None:
         self._planner, self._period = planner, round(dt * 1e9)
         self._model: tuple[Rollout, int] | None = None
+        self._watch = watch
         self._last_planner, self._last_time, self._last_epoch = planner, 0, -1
         self._last: tuple[Rollout, torch.Tensor] | None = None  # model and start of the last plan
 
     def set_model(self, rollout: Rollout, version: int) -> None:
-        """The next plan uses this model."""
+        """The next plan uses this model, unless a watch knows better."""
         self._model = (rollout, version)
 
     def set_planner(self, planner: Planner) -> None:
@@ -90,8 +100,13 @@ class PlanMaker:
         self._planner = planner
 
     @property
+    def _in_use(self) -> tuple[Rollout, int] | None:
+        return self._model if self._watch is None else self._watch.used
+
+    @property
     def history(self) -> int:
-        return self._model[0].history if self._model else 0
+        used = self._in_use
+        return used[0].history if used else 0
 
     @property
     def horizon(self) -> int:
@@ -101,9 +116,11 @@ class PlanMaker:
     def make(self, request: PlanRequest) -> TimedPlan:
         """See `Maker`."""
         begin = time.perf_counter()
-        if self._model is None:
+        if self._watch is not None:
+            self._watch.judge(request.happened)
+        used, planner = self._in_use, self._planner
+        if used is None:
             raise PlanningError("there is no model yet")
-        (rollout, version), planner = self._model, self._planner
         if request.epoch != self._last_epoch:
             planner.reset()
         else:
@@ -112,18 +129,33 @@ class PlanMaker:
             planner.shift(round((request.time - self._last_time) / self._period))
         self._last_planner, self._last_time = planner, request.time
         self._last_epoch = request.epoch
+        planner.keep = SHOWN if request.show else 0
+        try:
+            plan = self._plan(used[0], planner, request)
+        except PlanningError as error:
+            good = self._watch.good if self._watch is not None else None
+            if self._watch is None or good is None or good[1] == used[1]:
+                raise
+            plan = self._plan(good[0], planner, request)  # fails too where no model is to blame
+            self._watch.failed(used[1], f"there was no plan with it: {error}")
+            used = good
+        values = plan.cpu().numpy().astype(np.float64)
+        took = time.perf_counter() - begin
+        return TimedPlan(request.time, request.asked, values, used[1], took, effort=planner.used)
+
+    def _plan(self, rollout: Rollout, planner: Planner, request: PlanRequest) -> torch.Tensor:
+        past = rollout.history - 1
+        states = _tensor(request.states[-1 - past :], rollout)
+        earlier = max(0, len(request.past_actions) - past)  # than the model looks back
+        past_actions = _tensor(request.past_actions[earlier:], rollout)
         ahead = _tensor(request.ahead, rollout)
-        past_actions = _tensor(request.past_actions, rollout)
-        start = rollout.model_state(_tensor(request.states, rollout), past_actions)
+        start = rollout.model_state(states, past_actions)
         for action in ahead:
             start = rollout.step(start, action)
         proposals = rollout.proposals(start, planner.horizon)
-        planner.keep = SHOWN if request.show else 0
         plan = planner.plan(rollout, start, ahead[-1], proposals)
         self._last = (rollout, start)
-        values = plan.cpu().numpy().astype(np.float64)
-        took = time.perf_counter() - begin
-        return TimedPlan(request.time, request.asked, values, version, took, effort=planner.used)
+        return plan
 
     def shown(self, plan: TimedPlan) -> TimedPlan:
         """See `Maker`."""

@@ -16,13 +16,14 @@ from typing import Any
 import torch
 
 from mbrl_node.control.line import Answer, Arrays, CallError, Line
+from mbrl_node.control.loaded_models import LoadedModels
+from mbrl_node.control.model_watch import Rollback, RollbackError
 from mbrl_node.control.plan_maker import PlanMaker, PlanRequest, TimedPlan
-from mbrl_node.models import CheckpointError, WorldModel, load_checkpoint
-from mbrl_node.planning import PLANNERS, ActionSpace, Planner, Rollout, RolloutConfig, graphed
+from mbrl_node.models import CheckpointError
+from mbrl_node.planning import PLANNERS, ActionSpace, Planner, RolloutConfig, graphed
 from mbrl_node.planning.planner import PlannerConfig
 from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.plugins import find
-from mbrl_node.spec.task import Task
 
 PLANNER_GROUP = "mbrl.planners"
 
@@ -42,9 +43,8 @@ class PlanServer:
 
     def __init__(self) -> None:
         self._makers: dict[str, PlanMaker] = {}
-        self._rollout_config = RolloutConfig()
-        self._model: WorldModel | None = None
-        self._rollout: tuple[Rollout, int] | None = None
+        self._models: LoadedModels
+        self._rollbacks: list[Rollback] = []  # since the last plan
         self._last: dict[str, TimedPlan] = {}
         self._log: list[tuple[int, str]] = []
 
@@ -68,7 +68,14 @@ class PlanServer:
         plan = self._last[name] = maker.make(request)
         effort = asdict(plan.effort) if plan.effort else None
         facts = {"model_version": plan.model_version, "plan_time": plan.plan_time, "effort": effort}
-        return facts, {"actions": plan.actions}
+        return {**facts, "watch": self._watched()}, {"actions": plan.actions}
+
+    def _watched(self) -> dict[str, Any]:
+        """How the model in use does, and what was gone back from since the last plan."""
+        watch = self._models.watch
+        good = watch.good
+        rollbacks, self._rollbacks[:] = [asdict(r) for r in self._rollbacks], []
+        return {"good": good[1] if good else 0, "error": watch.error, "rollbacks": rollbacks}
 
     # Settings and models.
 
@@ -79,14 +86,16 @@ class PlanServer:
             path = Path(values["path"]) if values["path"] else None
             self._spec = RobotSpec.from_dict(values["robot"], values["robot"]["name"], path)
             self._device, self._seed = values["device"], values["seed"]
+            device = torch.device(self._device)
+            self._models = LoadedModels(self._spec, device, self._rollbacks.append)
         elif call == "planner":
             self._set_planner(values["name"], values["kind"], values["config"])
         elif call == "rollout":
-            self._rollout_config = RolloutConfig.model_validate(values["config"])
-            if self._model is not None and self._rollout is not None:
-                self._use(self._model, self._rollout[1])
+            self._models.set_rollout(RolloutConfig.model_validate(values["config"]))
         elif call == "model":
-            return self._load(Path(values["file"]), values["version"])
+            return self._load(Path(values["file"]), values["version"], values["good"])
+        elif call == "back":
+            return self._go_back(values["reason"], values["to"], values["unless_better"])
         return self._said(), {}
 
     def _set_planner(self, name: str, kind: str, config: dict[str, Any]) -> None:
@@ -97,27 +106,22 @@ class PlanServer:
         if name in self._makers:
             self._makers[name].set_planner(planner)
             return
-        maker = PlanMaker(planner, self._spec.dt)
-        if self._rollout is not None:
-            maker.set_model(*self._rollout)
-        self._makers[name] = maker
+        self._makers[name] = PlanMaker(planner, self._spec.dt, self._models.watch)
 
-    def _load(self, file: Path, version: int) -> Answer:
+    def _load(self, file: Path, version: int, good: bool) -> Answer:
         try:
-            model, _ = load_checkpoint(file, self._spec)
-        except CheckpointError as error:
+            model = self._models.load(file, version, good)
+        except (CheckpointError, RollbackError) as error:
             raise CallError(str(error)) from error
-        self._use(model, version)
-        assert self._rollout is not None
         others = model.policy is not None or model.inverse is not None
-        return {"history": self._rollout[0].history, "others": others, **self._said()}, {}
+        return {"history": model.dynamics.config.history, "others": others, **self._said()}, {}
 
-    def _use(self, model: WorldModel, version: int) -> None:
-        task, device = Task.of(self._spec), torch.device(self._device)
-        rollout = Rollout(model.to(device), task, self._rollout_config)
-        self._model, self._rollout = model, (rollout, version)
-        for maker in self._makers.values():
-            maker.set_model(rollout, version)
+    def _go_back(self, reason: str, to: int | None, unless_better: bool) -> Answer:
+        try:
+            rollback = self._models.watch.go_back(reason, to, unless_better)
+        except RollbackError as error:
+            raise CallError(str(error)) from error
+        return {"rollback": asdict(rollback), **self._said()}, {}
 
     def _said(self) -> dict[str, Any]:
         """What was logged since the last answer."""

@@ -19,13 +19,14 @@ log = logging.getLogger(__name__)
 
 DELAYS = 20  # how many of the newest plans tell how long planning takes
 LAST_WAIT = 2.0  # s that `close` waits for the plan under way
+REMEMBERED = 8  # steps that a plan's maker is told of, beyond those that the model looks at
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
     observation: Observation
     action: Array  # sent at that observation, [m]
-    past: list[tuple[Array, Array]]  # states and actions before, oldest first
+    past: list[tuple[Observation, Array]]  # before, and what was in effect then, oldest first
     plans: list[TimedPlan]  # what will be sent until the plan holds
     lead: int  # ticks until then
     epoch: int
@@ -75,7 +76,7 @@ class PlanningController(Controller):
         self._plans: list[TimedPlan] = []  # the one in use, and those for later
         self._waited = 0  # ticks without any plan
         self._delays: deque[int] = deque(maxlen=DELAYS)  # ticks from asking to having, each plan
-        self._past: list[tuple[Array, Array]] = []  # states and actions the model looks back at
+        self._past: list[tuple[Observation, Array]] = []  # and what was in effect then
         # Of the planning thread alone, of its last plan:
         self._planned_epoch = -1
         self._newest: TimedPlan | None = None  # of this epoch
@@ -179,9 +180,8 @@ class PlanningController(Controller):
             request = _Request(observation, action, self._past, plans, self.lead, self._epoch)
             self._request = request
             self._wake.notify()
-        look_back = history - 1
-        past = [*self._past, (observation.state, observation.in_effect(action))]
-        self._past = past[len(past) - look_back :] if look_back else []
+        past = [*self._past, (observation, observation.in_effect(action))]
+        self._past = past[-(history - 1 + REMEMBERED) :]
         if self._thread is None:
             self._serve(request)
 
@@ -225,11 +225,13 @@ class PlanningController(Controller):
             self._newest, self._planned_epoch = None, request.epoch
         now, action = request.observation, request.action
         past_actions = [a for _, a in request.past]
+        observations = [*(o for o, _ in request.past), now]
         return PlanRequest(
             now.time + request.lead * self._period,
             now.time,
             request.epoch,
-            np.stack([*(s for s, _ in request.past), now.state]),
+            np.stack([o.state for o in observations]),
+            np.array([1e-9 * (now.time - o.stamp) for o in observations]),
             np.array(past_actions).reshape(-1, len(action)),
             np.stack([*now.in_flight, action, *self._coming(request)]),
             wanted,

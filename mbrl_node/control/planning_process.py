@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import subprocess
@@ -18,7 +19,9 @@ from typing import Any
 
 from mbrl_node.control.candidates import Candidates
 from mbrl_node.control.line import Answer, Arrays, CallError, Line, LineError
+from mbrl_node.control.model_watch import Rollback, RollbackError
 from mbrl_node.control.plan_maker import PlanRequest, TimedPlan
+from mbrl_node.models.checkpoint import checkpoints
 from mbrl_node.planning import Effort, PlanningError, RolloutConfig
 from mbrl_node.planning.planner import PlannerConfig
 from mbrl_node.spec import RobotSpec
@@ -28,12 +31,19 @@ log = logging.getLogger(__name__)
 Call = tuple[str, dict[str, Any]]
 
 SHORTEST_LIFE = 1.0  # s between two starts
+REMEMBERED = 64  # versions whose file is known
 
 
 @dataclass(frozen=True)
 class _Planner:
     kind: str
     config: PlannerConfig
+
+
+@dataclass(frozen=True)
+class _Model:
+    file: Path
+    history: int  # states that it looks at
 
 
 class PlanningProcess:
@@ -43,20 +53,36 @@ class PlanningProcess:
     Args:
         device: of torch.
         seed: of the planners.
+
+    Attributes:
+        version: of the model in use; 0: there is none yet.
+        good_version: that would be gone back to, see `ModelWatch`; 0: none yet.
+        prediction_error: of what was in use lately, see `ModelWatch`.
+        refused: versions up to this one are not taken any more.
+        on_rollback: called in a planning thread when the process has gone back by itself.
     """
 
     def __init__(self, spec: RobotSpec, device: str, seed: int) -> None:
         self._spec, self._device, self._seed = spec, device, seed
         self._planners: dict[str, _Planner] = {}
         self._rollout = RolloutConfig()
-        self._model: tuple[Path, int] | None = None
-        self.history = 0  # states that the model looks at; 0: there is no model yet
+        self._models: dict[int, _Model] = {}  # the newest last
+        self._changing = threading.Lock()  # around which model is in use
+        self.version, self.good_version, self.refused = 0, 0, 0
+        self.prediction_error = math.nan
+        self.on_rollback: Callable[[Rollback], None] = lambda rollback: None
         self._starting = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._plans: Line | None = None
         self._settings: Line | None = None
         self._started_at = 0.0
         self._closed = False
+
+    @property
+    def history(self) -> int:
+        """States that the model in use looks at; 0: there is no model yet."""
+        model = self._models.get(self.version)
+        return model.history if model else 0
 
     # What is planned with: any thread but the control thread.
 
@@ -83,10 +109,47 @@ class PlanningProcess:
             CallError: it cannot be used, and the one before stays; the message says why.
             LineError: the process died of it.
         """
-        call = self._model_call(file, version)
-        answer, _ = self._call(lambda: self._settings, *call, {})
-        self._model, self.history = (file, version), answer["history"]
+        answer, _ = self._call(lambda: self._settings, *self._model_call(file, version), {})
+        with self._changing:
+            self._models[version] = _Model(file, answer["history"])
+            self.version = version if version > self.refused else self.version
+            for old in list(self._models)[:-REMEMBERED]:
+                if old not in (self.version, self.good_version):
+                    del self._models[old]
         return bool(answer["others"])
+
+    def go_back(self, reason: str, to: int | None = None, unless_better: bool = False) -> Rollback:
+        """Goes back to an older version, see `ModelWatch.go_back`.
+
+        Raises:
+            RollbackError: it does not; the message says why.
+        """
+        values = {"reason": reason, "to": to, "unless_better": unless_better}
+        try:
+            answer, _ = self._call(lambda: self._settings, "back", values, {})
+        except (CallError, LineError) as error:
+            raise RollbackError(str(error)) from error
+        rollback = Rollback(**answer["rollback"])
+        self._went_back(rollback)
+        return rollback
+
+    def _went_back(self, rollback: Rollback) -> None:
+        with self._changing:
+            self.refused = max(self.refused, rollback.bad)
+            if self.version <= rollback.bad:  # else a newer one came meanwhile
+                self.version = rollback.good
+            self.good_version = rollback.good
+            for version in list(self._models):
+                if rollback.good < version <= rollback.bad:
+                    del self._models[version]
+
+    def hear(self, watched: dict[str, Any]) -> None:
+        """Takes in how the model in use does. In a planning thread."""
+        for each in watched["rollbacks"]:
+            rollback = Rollback(**each)
+            self._went_back(rollback)
+            self.on_rollback(rollback)
+        self.good_version, self.prediction_error = watched["good"], watched["error"]
 
     def _tell_change(self, call: Call) -> None:
         """A process that is not there yet is told all at its start."""
@@ -101,8 +164,8 @@ class PlanningProcess:
     def _rollout_call(self) -> Call:
         return "rollout", {"config": self._rollout.model_dump(mode="json")}
 
-    def _model_call(self, file: Path, version: int) -> Call:
-        return "model", {"file": str(file), "version": version}
+    def _model_call(self, file: Path, version: int, good: bool = False) -> Call:
+        return "model", {"file": str(file), "version": version, "good": good}
 
     def plan(self, what: str, values: dict[str, Any], arrays: Arrays) -> Answer:
         """A call for a plan. In a planning thread.
@@ -183,11 +246,39 @@ class PlanningProcess:
             self._rollout_call(),
             *(self._planner_call(name) for name in self._planners),
         ]
-        if self._model is not None:
-            calls.append(self._model_call(*self._model))
         for what, values in calls:
             answer, _ = line.call(what, values)
             self._tell(answer)
+        self._teach_models(line)
+
+    def _teach_models(self, line: Line) -> None:
+        """The good model and the one in use; where their files are gone, the newest there is."""
+        with self._changing:
+            wanted = [v for v in (self.good_version, self.version) if v in self._models]
+        loaded = [v for v in dict.fromkeys(wanted) if self._load_again(line, v)]
+        if self.version in loaded or not wanted:
+            return
+        before = self.version
+        for file in checkpoints(self._models[before].file.parent)[::-1]:
+            version = int(file.stem[1:])
+            if version > self.refused and self._load_again(line, version, file):
+                loaded.append(version)
+                break
+        if loaded:
+            self.version = loaded[-1]
+            log.warning("model %d is used instead of %d", self.version, before)
+
+    def _load_again(self, line: Line, version: int, file: Path | None = None) -> bool:
+        good = version == self.good_version
+        file = file or self._models[version].file
+        try:
+            answer, _ = line.call(*self._model_call(file, version, good))
+        except CallError as error:
+            what = "the good model" if good else "model"
+            log.warning("%s %d cannot be loaded again: %s", what, version, error)
+            return False
+        self._models[version] = _Model(file, answer["history"])
+        return True
 
     def _lost(self, line: Line) -> None:
         """It has died: the next call starts another."""
@@ -236,8 +327,9 @@ class RemoteMaker:
         values = {"name": self._name, "time": request.time, "asked": request.asked}
         values |= {"epoch": request.epoch, "show": request.show}
         arrays = {"states": request.states, "past_actions": request.past_actions}
-        arrays["ahead"] = request.ahead
+        arrays |= {"ages": request.ages, "ahead": request.ahead}
         facts, found = self._ask("plan", values, arrays)
+        self._process.hear(facts["watch"])
         effort = Effort(**facts["effort"]) if facts["effort"] else None
         return TimedPlan(
             request.time,

@@ -37,7 +37,10 @@ from mbrl_node.control import (
     SwitchError,
     Tick,
 )
+from mbrl_node.control.model_watch import RollbackError
 from mbrl_node.control.planning_process import PlanningProcess
+from mbrl_node.control.return_watch import ReturnWatch
+from mbrl_node.data import Transition
 from mbrl_node.planning import RolloutConfig
 from mbrl_node.ros.controllers import ControllerFactory, Learned, Surroundings, kind_of
 from mbrl_node.ros.delivery import Delivery, outboxes
@@ -148,12 +151,14 @@ class ControlSystem:
         self._undo.callback(self._delivery.close)
         self._stop_inputs = StopInputs(node, self._stops, deadman, settings.deadman_topic)
         self._inputs = Inputs(node, spec, self._get_controllers)
+        self._returns = ReturnWatch(spec.dt)
 
         self._commands = node.create_publisher(Float64MultiArray, spec.action.topic, 1)
         if not settings.sync:  # in lock-step the learner answers with its model
             node.create_subscription(
                 ModelUpdate, "mbrl_learner/model", self.models.take_aside, LATEST
             )
+        node.create_service(Trigger, "~/rollback", self._on_rollback)
         self._services = ManagerServices(node, self._manager, self._load, self._switched)
         self._undo.callback(self._services.close)
         self._manager.on_change = self._on_change
@@ -287,6 +292,7 @@ class ControlSystem:
         self._ticking = True
         if tick.transition is not None:
             self._delivery.put(tick.transition)
+        self._watch_returns(tick.transition)
         for event in tick.events:
             log.info(event)
             self._say("episode", str(self._episode), event)
@@ -294,6 +300,16 @@ class ControlSystem:
         if not self._settings.sync:
             self._see_to_reset(tick.reset)
         self.say_why_safe()
+
+    def _watch_returns(self, transition: Transition | None) -> None:
+        if transition is None or transition.model_version == 0:
+            self._returns.interrupt()
+            return
+        version, good = transition.model_version, self.models.good_version
+        if fall := self._returns.add(transition.reward, version, good):
+            self.models.blame(fall)
+        if transition.terminated or transition.truncated:
+            self._returns.interrupt()
 
     def say_why_safe(self) -> None:
         """Logs why the robot has its safe command, where that has changed."""
@@ -349,6 +365,14 @@ class ControlSystem:
             return
         self._not_before = self.robot_time()
         self.loop.begin_episode()
+
+    def _on_rollback(self, request: Any, response: Any) -> Any:
+        try:
+            response.message, response.success = self.models.roll_back(), True
+        except RollbackError as error:
+            response.message, response.success = str(error), False
+            log.warning("the model in use stays: %s", error)
+        return response
 
     def _get_controllers(self) -> dict[str, Controller]:
         return self._manager.controllers

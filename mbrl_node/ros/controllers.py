@@ -22,6 +22,8 @@ from mbrl_node.control import (
     TimedPlan,
     TrackingController,
 )
+from mbrl_node.control.model_watch import ModelWatch
+from mbrl_node.control.plan_maker import Maker, PlanMaker
 from mbrl_node.control.plan_server import PLANNER_GROUP, make_planner
 from mbrl_node.control.planning_process import PlanningProcess
 from mbrl_node.planning import PLANNERS, Planner
@@ -57,6 +59,7 @@ class Surroundings:
     device: torch.device
     seed: int
     process: PlanningProcess | None  # that plans; None: within a tick, for lock-step
+    watch: ModelWatch | None  # has the models where no process plans
     max_late: int
     on_plan: Callable[[str, TimedPlan], None]
     wants_states: Callable[[], bool]
@@ -167,10 +170,12 @@ class ControllerFactory:
             return partial(controller.set_planner, made)
 
         config = self._live.declare(name, planner.Config, prepare)
-        made = make(config)
+        maker: Maker = PlanMaker(make(config), dt, around.watch)  # raises what is wrong
+        if around.process is not None:
+            maker = around.process.maker(name, kind, config)
         controller = PlanningController(
             name,
-            around.process.maker(name, kind, config) if around.process is not None else made,
+            maker,
             dt,
             background=around.process is not None,
             on_plan=partial(around.on_plan, name),

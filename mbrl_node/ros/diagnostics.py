@@ -253,10 +253,15 @@ class Diagnostics:
             part.sentence = "there is no model yet"
         elif age is not None:
             part.judge(age, (self.config.model_age_warn, 0.0), f"the model is {old} old")
+        if self._new("rollbacks", s.rollbacks):
+            part.add(WARN, f"rolled back to version {s.model_version}, as a later one was worse")
         part.values = {
             "version": s.model_version,
+            "good version": s.good_model_version,
             "age [s]": "" if age is None else f"{age:.1f}",
             "held-out error": f"{s.held_out_error:.4f}",
+            "prediction error": f"{s.prediction_error:.4f}",
+            "rollbacks": s.rollbacks,
         }
         return part
 

@@ -16,14 +16,16 @@ def status_line(s: ControllerStatus, robot_time: float) -> str:
         controller += f" (failed, {s.acting_controller} acts)"
     elif s.acting_controller != controller:
         controller += f" ({waits(s)}, {s.acting_controller} acts)"
-    error = (
-        "" if math.isnan(s.held_out_error) else f" (held-out error {100 * s.held_out_error:.1f} %)"
-    )
+    model = f"model {s.model_version}"
+    if not math.isnan(s.held_out_error):
+        model += f" (held-out error {100 * s.held_out_error:.1f} %)"
+    if s.rollbacks:
+        model += f", rollbacks {s.rollbacks}"
     parts = [
         f"t {robot_time:6.1f} s",
         f"episode {s.episode} return {s.episode_return:7.1f}",
         controller,
-        f"model {s.model_version}{error}",
+        model,
         f"{s.rate:.1f} Hz, plan {1e3 * s.plan_time:.1f} ms ({s.plan_samples} x {s.plan_iterations})"
         if s.plan_time == s.plan_time
         else f"{s.rate:.1f} Hz",

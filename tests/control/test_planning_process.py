@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,13 @@ import torch
 
 from mbrl_node.control import Observation, PlanningController
 from mbrl_node.control.line import CallError, Line, LineError
-from mbrl_node.control.plan_maker import PlanMaker, PlanRequest
+from mbrl_node.control.loaded_models import LoadedModels
+from mbrl_node.control.model_watch import Rollback, RollbackError
+from mbrl_node.control.plan_maker import Maker, PlanMaker, PlanRequest
 from mbrl_node.control.plan_server import make_planner
 from mbrl_node.control.planning_process import PlanningProcess
 from mbrl_node.models import ModelConfig, WorldModel, load_checkpoint, save_checkpoint
+from mbrl_node.models.checkpoint import checkpoint_path
 from mbrl_node.planning import PlanningError, Rollout, RolloutConfig
 from mbrl_node.planning.mppi import MPPI
 from mbrl_node.spec import load_spec
@@ -44,6 +48,7 @@ def request(time: int = 0, show: bool = False) -> PlanRequest:
         time,
         1,
         np.array([[0.1, 3.0, 0.2, -0.3]]),
+        np.zeros(1),
         np.empty((0, 1)),
         np.array([[1.0]]),
         show,
@@ -122,11 +127,7 @@ def test_one_that_dies_costs_a_plan_and_the_next_one_knows_what_it_knew(
     remote = process.maker("mppi", "mppi", MPPI_CONFIG)
     process.load(checkpoint, 5)
     before = remote.make(request())
-    assert process._process is not None
-    os.kill(process._process.pid, signal.SIGKILL)
-    with pytest.raises(PlanningError, match="the planning process has died"):
-        while True:  # what is on its way may still be answered
-            remote.make(request())
+    kill(process, remote)
     after = remote.make(request())
     assert (after.actions == before.actions).all() and after.model_version == 5
     assert "another is started" in caplog.text
@@ -179,3 +180,209 @@ def test_a_line_whose_other_end_is_gone_says_so() -> None:
     theirs.close()
     with pytest.raises(LineError):
         Line(ours).call("anything", {})
+
+
+# The model in use and the good one.
+
+
+class Life:
+    """A robot that moves as a model says, told of in requests.
+
+    Args:
+        folder: of the models; version 1 is right.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.write(1, seed=1)
+        self._model, _ = load_checkpoint(self.file(1), SPEC)
+        self._states, self._tick = [np.array([0.0, 3.0, 0.0, 0.0])], 0
+        self._rng = np.random.default_rng(0)
+
+    def file(self, version: int) -> Path:
+        return checkpoint_path(self._folder, version)
+
+    def write(self, version: int, seed: int, blown_up: bool = False) -> Path:
+        torch.manual_seed(seed)
+        world = WorldModel(SPEC, ModelConfig(members=2, hidden=(16,)))
+        world.dynamics.delta_std.fill_(0.1)
+        if blown_up:  # finite weights, and predictions that are not
+            with torch.no_grad():
+                world.dynamics.net.biases[-1].fill_(1e38)
+            world.dynamics.delta_std.fill_(100.0)
+        facts: dict[str, object] = {"version": version, "held_out_error": 0.1, "transitions": 1000}
+        save_checkpoint(world, self.file(version), facts)
+        return self.file(version)
+
+    @torch.no_grad()
+    def request(self) -> PlanRequest:
+        """The robot makes a step, and a plan is asked for."""
+        action, before = self._rng.uniform(-5, 5, 1), self._states[-1]
+        state, u = (torch.tensor(x, dtype=torch.float32) for x in (before, action))
+        after = self._model.dynamics.predict(state.expand(2, 1, -1), u.expand(2, 1, -1))
+        self._states.append(after.mean((0, 1)).double().numpy())
+        self._tick += 1
+        now = self._tick * PERIOD
+        return PlanRequest(
+            now + PERIOD,
+            now,
+            1,
+            np.stack(self._states[-2:]),
+            np.array([SPEC.dt, 0.0]),
+            action[None],
+            np.zeros((1, 1)),
+            False,
+        )
+
+    def plans(self, maker: Maker, count: int = 26) -> list[int]:
+        """The versions that plans were made with."""
+        return [maker.make(self.request()).model_version for _ in range(count)]
+
+
+PERIOD = round(SPEC.dt * 1e9)
+
+
+@pytest.fixture
+def life(tmp_path: Path) -> Life:
+    return Life(tmp_path)
+
+
+def test_a_bad_model_is_rolled_back_and_not_taken_again(
+    process: PlanningProcess, life: Life
+) -> None:
+    heard: list[Rollback] = []
+    process.on_rollback = heard.append
+    remote = process.maker("mppi", "mppi", MPPI_CONFIG)
+    process.load(life.file(1), 1)
+    assert life.plans(remote, 30) == [1] * 30 and process.good_version == 1
+    process.load(life.write(2, seed=2), 2)
+    assert (process.version, process.good_version) == (2, 1)
+    assert life.plans(remote, 1) == [1]  # what happened before is enough to know it
+    (rollback,) = heard
+    assert (rollback.bad, rollback.good) == (2, 1) and "times worse" in rollback.reason
+    assert (process.version, process.refused) == (1, 2)
+    assert process.prediction_error < 1e-3
+    with pytest.raises(CallError, match="model 2 was rolled back"):
+        process.load(life.file(2), 2)
+    process.load(life.write(3, seed=1), 3)
+    assert life.plans(remote, 30)[-1] == 3 == process.good_version
+    assert len(heard) == 1
+
+
+def test_plans_made_here_go_back_at_the_same_plan_as_those_of_the_process(
+    process: PlanningProcess, tmp_path: Path
+) -> None:
+    went: list[list[tuple[int, int, bytes]]] = []
+    for where in ("process", "here"):
+        life = Life(tmp_path / where)
+        heard: list[Rollback] = []
+        maker: Maker
+        if where == "process":
+            process.on_rollback = heard.append
+            maker, load = process.maker("mppi", "mppi", MPPI_CONFIG), process.load
+        else:
+            models = LoadedModels(SPEC, torch.device("cpu"), heard.append)
+            models.set_rollout(FP32)
+            load = models.load
+            maker = PlanMaker(
+                make_planner("mppi", MPPI_CONFIG, SPEC, "cpu", 3), SPEC.dt, models.watch
+            )
+        load(life.file(1), 1)
+        found = []
+        for tick in range(60):
+            if tick == 40:
+                load(life.write(2, seed=2), 2)
+            plan = maker.make(life.request())
+            found.append((plan.model_version, len(heard), plan.actions.tobytes()))
+        went.append(found)
+    assert went[0] == went[1] and went[0][-1][1] == 1
+
+
+def test_a_model_that_gives_no_plan_is_rolled_back_within_that_plan(life: Life) -> None:
+    heard: list[Rollback] = []
+    models = LoadedModels(SPEC, torch.device("cpu"), heard.append)
+    here = PlanMaker(make_planner("mppi", MPPI_CONFIG, SPEC, "cpu", 3), SPEC.dt, models.watch)
+    models.load(life.file(1), 1, good=True)
+    models.load(life.write(2, seed=2, blown_up=True), 2)
+    assert here.make(request()).model_version == 1  # nothing has happened to judge it by
+    (rollback,) = heard
+    assert rollback.reason.startswith("there was no plan with it: ")
+    models.load(life.write(3, seed=3, blown_up=True), 3)
+    nowhere = replace(request(), states=np.full((1, 4), np.nan))
+    with pytest.raises(PlanningError):
+        here.make(nowhere)  # no model is to blame
+    assert models.version == 3 and len(heard) == 1
+
+
+def test_the_next_process_knows_the_good_model_too(process: PlanningProcess, life: Life) -> None:
+    heard: list[Rollback] = []
+    process.on_rollback = heard.append
+    remote = process.maker("mppi", "mppi", MPPI_CONFIG)
+    process.load(life.file(1), 1)
+    life.plans(remote)
+    process.load(life.write(2, seed=2), 2)
+    kill(process, remote)
+    versions = life.plans(remote)
+    assert versions[0] == 2 and versions[-1] == 1  # it has nothing to judge by at first
+    assert [(r.bad, r.good) for r in heard] == [(2, 1)]
+
+
+def test_where_the_good_file_is_gone_the_next_process_goes_on_without_and_says_so(
+    process: PlanningProcess, life: Life, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("mbrl_node").propagate = True
+    remote = process.maker("mppi", "mppi", MPPI_CONFIG)
+    process.load(life.file(1), 1)
+    life.plans(remote)
+    process.load(life.write(2, seed=1), 2)
+    life.file(1).unlink()
+    kill(process, remote)
+    assert set(life.plans(remote, 5)) == {2} and process.good_version == 0
+    assert "the good model 1 cannot be loaded again" in caplog.text
+
+
+def test_where_the_file_in_use_is_gone_the_next_process_uses_the_newest_and_says_so(
+    process: PlanningProcess, life: Life, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("mbrl_node").propagate = True
+    remote = process.maker("mppi", "mppi", MPPI_CONFIG)
+    process.load(life.file(1), 1)
+    life.file(1).unlink()
+    life.write(12, seed=1)
+    life.write(13, seed=1).write_bytes(b"torn")
+    kill(process, remote)
+    assert life.plans(remote, 2) == [12, 12] and process.version == 12
+    assert "model 12 is used instead of 1" in caplog.text
+
+
+def test_an_operator_goes_back_to_the_good_model(process: PlanningProcess, life: Life) -> None:
+    remote = process.maker("mppi", "mppi", MPPI_CONFIG)
+    with pytest.raises(RollbackError, match="there is no model yet"):
+        process.go_back("an operator wanted it")
+    process.load(life.file(1), 1)
+    life.plans(remote)
+    with pytest.raises(RollbackError, match="there is no good version before model 1"):
+        process.go_back("an operator wanted it")
+    process.load(life.write(2, seed=1), 2)
+    assert process.go_back("an operator wanted it") == Rollback(2, 1, "an operator wanted it")
+    assert life.plans(remote, 2) == [1, 1] and process.version == 1
+
+
+def test_a_newer_model_that_comes_during_a_rollback_stays(
+    process: PlanningProcess, life: Life
+) -> None:
+    process.maker("mppi", "mppi", MPPI_CONFIG)
+    process.load(life.file(1), 1)
+    process.load(life.write(3, seed=1), 3)
+    process.hear(
+        {"good": 1, "error": 0.0, "rollbacks": [{"bad": 2, "good": 1, "reason": "it was late"}]}
+    )
+    assert (process.version, process.refused) == (3, 2)
+
+
+def kill(process: PlanningProcess, remote: Maker) -> None:
+    assert process._process is not None
+    os.kill(process._process.pid, signal.SIGKILL)
+    with pytest.raises(PlanningError, match="the planning process has died"):
+        while True:  # what is on its way may still be answered
+            remote.make(request())
