@@ -49,7 +49,7 @@ class ModelIntake:
 
     Attributes:
         rollbacks: how often it went back by itself.
-        say: told of each rollback, see mbrl_msgs/Event.
+        say: told of each rollback and of each model that cannot be used, see mbrl_msgs/Event.
     """
 
     def __init__(
@@ -124,9 +124,13 @@ class ModelIntake:
                 raise CheckpointError(f"{msg.path}: is of another robot than '{self._spec.name}'")
             self._take(Path(msg.path), msg.version, msg.held_out_error)
         except (CheckpointError, CallError) as error:
-            log.error("model %d refused: %s", msg.version, error)
+            self._refuse(msg.version, str(error))
         except Exception as error:  # the one in use goes on
-            log.error("model %d refused: %s: %s", msg.version, type(error).__name__, error)
+            self._refuse(msg.version, f"{type(error).__name__}: {error}")
+
+    def _refuse(self, version: int, reason: str) -> None:
+        log.error("model %d refused: %s", version, reason)
+        self.say("model", str(version), f"refused: {reason}")
 
     def _is_new(self, version: int) -> bool:
         return version > max(self._models.version, self._models.refused)

@@ -181,6 +181,20 @@ def test_the_model_is_told_with_its_age():
     assert found("model", model_version=0, age=None) == (OK, "there is no model yet")
 
 
+def test_a_rollback_is_a_warning_for_a_second():
+    it = diagnostics()
+    assert found("model", of=it)[0] == OK
+    text = "rolled back to version 22, as a later one was worse"
+    assert found("model", of=it, rollbacks=1) == (WARN, text)
+    assert found("model", of=it, rollbacks=1)[0] == OK
+    values = {
+        v.key: v.value
+        for v in parts(rollbacks=3, good_model_version=21, prediction_error=0.0123)["model"].values
+    }
+    assert (values["good version"], values["rollbacks"]) == ("21", "3")
+    assert values["prediction error"] == "0.0123"
+
+
 def test_a_threshold_of_zero_is_never_reached():
     config = {name: 0 for name in DiagnosticsConfig.model_fields}
     bad = dict(period_mean=1.0, period_std=1.0, lateness_max=1.0, execution_mean=1.0, plan_time=9.0)

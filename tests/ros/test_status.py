@@ -43,6 +43,10 @@ def test_without_a_model_it_tells_who_acts():
     assert "| mppi (is not ready, hold acts) |" in line(acting_controller="hold")
 
 
+def test_rollbacks_are_counted():
+    assert "| model 22 (held-out error 6.6 %), rollbacks 2 |" in line(rollbacks=2)
+
+
 def test_a_fallback_is_told_with_its_reason():
     text = line(acting_controller="policy", failure="mppi: 3 deadlines missed")
     assert "| mppi (failed, policy acts) |" in text
