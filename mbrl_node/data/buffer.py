@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -74,7 +75,12 @@ class ReplayBuffer:
         for begun, goes_on in ((self._first, follows), (self._episode, same)):
             before = int(begun[start - 1]) if start else 0
             begun[start:end] = torch.from_numpy(_starts(goes_on, start, before))
-        self._last, self._size = records[-1:].copy(), end
+        self._last, self._size = records[-1:].copy(), end  # last, when the rows are there
+
+    def snapshot(self) -> ReplayBuffer:
+        """The rows that there are now, for a thread beside one that adds more; nothing is copied,
+        and nothing may be added to it."""
+        return copy.copy(self)
 
     def _reserve(self, size: int) -> None:
         missing = size - len(self._data)
@@ -95,7 +101,6 @@ class ReplayBuffer:
 
     def batch(self, history: int = 1, start: int = 0) -> Batch:
         """All rows from `start` on; views of the buffer where `history` is 1."""
-        # Once, and before the arrays: another thread may be adding.
         (n, m), size = self._dims, self._size
         rows = self._data[start:size]
         state, action, next_state, reward, terminated = rows.split((n, m, n, 1, 1), dim=1)

@@ -100,6 +100,7 @@ class Learner:
         self.store = RunStore(run_dir / "transitions.db", system)
         self.buffer = ReplayBuffer(system.state_dim, system.action_dim)
         self._remember(self.store.records())
+        self._data = self.buffer.snapshot()  # what the present lesson is about
         self.versions = Versions(run_dir, self.store)
         self._gate = Gate(task, gate or GateConfig(), system.dt)
         recent = max(5, round(RECENT / system.dt))
@@ -115,7 +116,7 @@ class Learner:
             path, world, info = newest
             self.latest = Update.of(path, info)
             self._trained_on = min(self.latest.transitions, len(self.buffer))
-            self._priorities.era = min(int(str(info.get("era", 0))), len(self.buffer))
+            self._priorities.begin_era(min(int(str(info.get("era", 0))), len(self.buffer)))
         else:
             world = WorldModel.for_task(system, task, model)
         self._looked_at = len(self.buffer)
@@ -129,7 +130,6 @@ class Learner:
         world = world.to(self._device).requires_grad_(True).train()
         self._trainer = Trainer(world, self._trainer_config, self._seed)
         self._good = self._trainer.snapshot()  # of the newest version
-        self._in_use = deepcopy(world).requires_grad_(False)
         self._refused_in_a_row = 0
         self._policy_trainer: PolicyTrainer | None = None
         if world.policy is not None and self._policy_config and self._policy_config.train:
@@ -140,6 +140,7 @@ class Learner:
                 world.inverse, self._system, self._inverse_config
             )
             self._inverse_trainer = InverseTrainer(trained.to(self._device), self._seed)
+        self._in_use = deepcopy(world).requires_grad_(False)
 
     @property
     def model(self) -> WorldModel:
@@ -153,7 +154,7 @@ class Learner:
 
     @property
     def _era_size(self) -> int:
-        return len(self.buffer) - self._priorities.era
+        return len(self._data) - self._priorities.era
 
     def add(self, records: Records) -> None:
         """Stores transitions durably and makes them available to the next update.
@@ -172,7 +173,8 @@ class Learner:
     def due(self) -> bool:
         """Whether there is something to gain from an update: enough new data, surprising data, the
         end of an episode, or a refit under way."""
-        size, new = len(self.buffer), len(self.buffer) - self._trained_on
+        self._data = self.buffer.snapshot()
+        size, new = len(self._data), len(self._data) - self._trained_on
         if size < self._config.min_transitions:
             return False
         if new <= 0:
@@ -183,12 +185,12 @@ class Learner:
             or self._era_size < FEW
             or new >= min(GROWTH * self._era_size, LONGEST_WAIT / self._system.dt)
             or self._surprise.value > SURPRISING
-            or bool(self.buffer.episode()[size - 1] >= self._trained_on)
+            or bool(self._data.episode()[size - 1] >= self._trained_on)
         )
 
     def _look(self) -> None:
         """How well does the model in use predict what has come?"""
-        size = len(self.buffer)
+        size = len(self._data)
         if self.latest is None or size <= self._looked_at:
             return
         rows = torch.arange(self._looked_at, size)
@@ -197,22 +199,23 @@ class Learner:
         self._priorities.note(rows, errors)
         self._surprise.note(errors)
         self.progress.surprise = self._surprise.value
-        if 0 < self._config.change < self._surprise.value:
+        if 0 < self._config.change < self._surprise.value and self._priorities.contradiction:
             self._begin_era(size)
 
     def _errors(self, rows: torch.Tensor) -> torch.Tensor:
         """Square errors of the model in use, see `DynamicsModel.square_errors`, [K]."""
         model = self._in_use.dynamics
         first = int(rows.min())
-        data = self.buffer.batch(model.config.history, first)[rows - first].to(model.device)
+        data = self._data.batch(model.config.history, first)[rows - first].to(model.device)
         return model.square_errors(data.state, data.action, data.next_state)
 
     def _begin_era(self, size: int) -> None:
         text = f"the robot has changed: the model's error is {self._surprise.value:.1f} times the "
-        text += "usual; what was learned before counts less from now on"
+        text += "usual, and what it learns now contradicts what it learned before, which counts "
+        text += "little from now on"
         log.warning("%s", text)
         self.say("robot", "changed", text)
-        self._priorities.era = max(0, size - round(RECENT / self._system.dt))
+        self._priorities.begin_era(max(0, size - round(RECENT / self._system.dt)))
         self._surprise.forget()
         self._refit, self._refits = None, RefitSchedule(self._config.refit, 0)
 
@@ -232,8 +235,9 @@ class Learner:
         """
         with self._lock:
             begin, before = time.monotonic(), self.latest
+            self._data = self.buffer.snapshot()
             try:
-                if self._refit is None or len(self.buffer) > self._trained_on:
+                if self._refit is None or len(self._data) > self._trained_on:
                     self._train(cancelled)
                 if not cancelled():
                     self._go_on_with_refit(cancelled)
@@ -245,13 +249,13 @@ class Learner:
     def _train(self, cancelled: Callable[[], bool]) -> None:
         """A warm update: some gradient steps from the weights in use."""
         self._look()
-        begin, size, trainer = time.monotonic(), len(self.buffer), self._trainer
+        begin, size, trainer = time.monotonic(), len(self._data), self._trainer
         before, dynamics = trainer.snapshot(), trainer.model.dynamics
         if dynamics.config.elites and self.latest is not None:
-            new = self.buffer.batch(dynamics.config.history, self._trained_on)
+            new = self._data.batch(dynamics.config.history, self._trained_on)
             trainer.choose_elites(new.to(dynamics.device))
         steps = self._config.gradient_steps
-        report = trainer.train(self.buffer, steps, cancelled, self._weights(size))
+        report = trainer.train(self._data, steps, cancelled, self._weights(size))
         if cancelled():
             trainer.restore(before)
             return
@@ -267,7 +271,7 @@ class Learner:
 
     def _weights(self, size: int) -> torch.Tensor:
         """How often each of the first rows is drawn, [N]."""
-        aside = self._gate.aside(self.buffer, self._priorities.era)[:size]
+        aside = self._gate.aside(self._data, self._priorities.era)
         return self._priorities.weights(size, aside)
 
     def _facts(self, size: int, report: TrainReport, seconds: float) -> dict[str, Any]:
@@ -294,8 +298,8 @@ class Learner:
         parent = 0 if self.latest is None else self.latest.version
         era, surprise = self._priorities.era, self._surprise.value
         if surprise > SURPRISING:  # then older data may be of another robot
-            era = max(era, len(self.buffer) - 2 * round(RECENT / self._system.dt))
-        verdict = self._gate.compare(trainer.model, in_use, self.buffer, era, margin)
+            era = max(era, len(self._data) - 2 * round(RECENT / self._system.dt))
+        verdict = self._gate.compare(trainer.model, in_use, self._data, era, margin)
         facts |= {
             "horizon_error": verdict.new.state,
             "horizon_error_before": verdict.old.state,
@@ -337,8 +341,8 @@ class Learner:
             world = WorldModel.for_task(self._system, self._task, self._model_config)
             now = self._trainer.model
             world.policy, world.inverse = now.policy, now.inverse
-            trainer = Trainer(world.to(self._device), self._trainer_config, len(self.buffer))
-            self._refit = Refit(trainer, self.buffer, self._weights(len(self.buffer)))
+            trainer = Trainer(world.to(self._device), self._trainer_config, len(self._data))
+            self._refit = Refit(trainer, self._data, self._weights(len(self._data)))
         refit = self._refit
         try:
             report = refit.advance()
@@ -394,23 +398,22 @@ class Learner:
         if size < self._measure_delay_at or not isinstance(self._system, RobotSpec):
             return
         self._measure_delay_at = size + DELAY_EVERY
-        found = delay_of(self.buffer, self._system)
+        found = delay_of(self._data, self._system)
         if found is not None and found.correction:
             log.warning("%s: %s", self._system.name, found.correction)
 
     def _look_back(self) -> float:
         """RMS error of the model in use on the older half of the data; a part of it is looked at
         again each time."""
-        size = min(len(self.buffer), self._trained_on)
-        if self.latest is not None and size:
-            rows = torch.randint(size, (LOOKED_AT,), generator=self._generator).unique()
+        if self.latest is not None and self._trained_on:
+            rows = torch.randint(self._trained_on, (LOOKED_AT,), generator=self._generator).unique()
             self._priorities.note(rows, self._errors(rows))
-        return self._priorities.old_error()
+        return self._priorities.look_back()
 
     def _train_policy(self, cancelled: Callable[[], bool]) -> None:
         if self._policy_trainer is None:
             return
-        report = self._policy_trainer.train(self._trainer.model, self._task, self.buffer, cancelled)
+        report = self._policy_trainer.train(self._trainer.model, self._task, self._data, cancelled)
         if report.skipped:
             log.warning(
                 "the policy: %d of %d gradient steps were not taken, as they were not finite",
@@ -422,7 +425,7 @@ class Learner:
         if self._inverse_trainer is None:
             return
         try:
-            report = self._inverse_trainer.train(self.buffer, cancelled)
+            report = self._inverse_trainer.train(self._data, cancelled)
         except FloatingPointError as error:  # the dynamics are none the worse for it
             log.warning("the inverse model stays as it was: %s", error)
             return
@@ -435,7 +438,7 @@ class Learner:
         if self.latest is None:
             return math.nan, math.nan
         model = self._in_use.dynamics
-        new = self.buffer.batch(model.config.history, self._trained_on)
+        new = self._data.batch(model.config.history, self._trained_on)
         if len(new) == 0:
             return self.latest.held_out_error, self.latest.held_out_loss
         new = new.to(model.device)

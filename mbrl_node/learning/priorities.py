@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 # Parts of the draws: any row of this era, the newest ones, those predicted worst, earlier eras.
-ANY, RECENT, SURPRISING, EARLIER = 0.5, 0.2, 0.2, 0.1
+ANY, RECENT, SURPRISING, EARLIER = 0.5, 0.24, 0.24, 0.02
 WORST = 100.0  # square error
+LOOKS = 20  # updates that are lately
+RISEN = 2.5  # times the least of them
 LEAST_ERROR = 0.05  # below it nothing is surprising: as good as the best models get
 
 
@@ -27,7 +29,13 @@ class Priorities:
     def __init__(self, recent: int) -> None:
         self._recent = recent
         self._errors = torch.empty(0)  # square error of each row when it was last looked at, [N]
+        self._old: deque[float] = deque(maxlen=LOOKS)  # errors on older data, lately
         self.era = 0  # its first row
+
+    def begin_era(self, row: int) -> None:
+        """From this row on the robot is another."""
+        self.era = row
+        self._old.clear()
 
     def note(self, rows: Tensor, errors: Tensor) -> None:
         """The square errors [K] of the model in use on some rows [K], see
@@ -58,10 +66,21 @@ class Priorities:
                 result += part / total * rows
         return result
 
-    def old_error(self) -> float:
-        """RMS error on the older half of the era, as each row was last looked at; NaN: unknown."""
+    def look_back(self) -> float:
+        """RMS error on the older half of the era, as each row was last looked at; NaN: unknown. To
+        be asked once an update."""
         old = self._errors[self.era : (self.era + len(self._errors)) // 2 + 1]
-        return float(old.nanmean().sqrt()) if len(old) else math.nan
+        error = float(old.nanmean().sqrt()) if len(old) else math.nan
+        if math.isfinite(error):
+            self._old.append(error)
+        return error
+
+    @property
+    def contradiction(self) -> bool:
+        """Whether the error on older data has risen lately: no model can learn the new and keep
+        the old. What is merely new does not do that."""
+        least = max(min(self._old, default=math.inf), LEAST_ERROR / 10)
+        return bool(self._old) and self._old[-1] > RISEN * least
 
 
 class Surprise:

@@ -30,10 +30,11 @@ class LearnerConfig(BaseModel):
         "is so many times the data of the last time; 0: never",
     )
     change: float = Field(
-        4.0,
+        2.0,
         ge=0,
-        description="so many times the usual error on new data means that the robot has changed: "
-        "what it did before counts little from then on; 0: it never does",
+        description="so many times the usual error on new data, while learning from it makes the "
+        "error on older data rise, means that the robot has changed: what it did before counts "
+        "little from then on; 0: it never does",
     )
 
 

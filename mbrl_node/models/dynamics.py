@@ -36,7 +36,10 @@ class ModelConfig(BaseModel):
         0, ge=0, description="plan with this many members, the best on new data; 0: with all"
     )
     history: int = Field(
-        1, ge=1, description="states and actions it looks at; 1: only the present ones"
+        1,
+        ge=1,
+        description="states and actions it looks at; 1: only the present ones; 2: those before, "
+        "too, which tell of delays and of what is not measured",
     )
 
 
@@ -90,6 +93,9 @@ class DynamicsModel(nn.Module):
             self.config.activation,
             self.config.probabilistic,
         )
+        # At first it looks at the present alone, and at the past as far as that turns out to help.
+        with torch.no_grad():
+            self.net.weights[0][:, len(state_mean) + len(centre) :].zero_()
         self.register_buffer("input_mean", torch.zeros(inputs))
         self.register_buffer("input_std", torch.ones(inputs))
         self.register_buffer("delta_mean", torch.zeros(outputs))

@@ -4,6 +4,7 @@ import pytest
 
 from mbrl_node.agent import AgentConfig, SettingsError
 from mbrl_node.agent.settings import config_from, differences, from_pairs, merged, read_file
+from mbrl_node.models import ModelConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,7 +63,8 @@ def test_a_file_may_have_the_sections_alone_or_be_one_of_the_nodes(tmp_path):
 
 
 def test_the_parameters_of_the_nodes_are_settings():
-    assert config_from(read_file(ROOT / "config" / "mbrl.yaml")) == AgentConfig()
+    defaults = AgentConfig(model=ModelConfig(history=2))
+    assert config_from(read_file(ROOT / "config" / "mbrl.yaml")) == defaults
 
 
 @pytest.mark.parametrize("text", ["", "- 1", "a: [", "\x00"])

@@ -125,13 +125,15 @@ def test_a_restart_goes_on_with_the_weights_or_anew_when_another_shape_is_wanted
     assert load_checkpoint(untrained.update().path, MASS)[0].inverse.steps == 2
 
 
-def test_a_full_fit_of_the_dynamics_keeps_the_inverse(tmp_path):
-    config = LearnerConfig(min_transitions=20, refit=True)
+def test_a_refit_of_the_dynamics_keeps_the_inverse(tmp_path, monkeypatch):
+    monkeypatch.setattr("mbrl_node.learning.refit.FIRST", 20)
+    config = LearnerConfig(min_transitions=20, gradient_steps=1)
     it = Learner(MASS, TASK, tmp_path, config, None, MODEL, inverse=INVERSE)
-    for episode in range(2):
-        it.add(explored(episode))
+    it.add(explored(0))
+    it.update()
+    while it.due:
         it.update()
-    assert it.latest.version == 2 and it.model.inverse is not None
+    assert it.store.versions()[-1].reason.startswith("refit") and it.model.inverse is not None
 
 
 def buffer_of(*episodes: int) -> ReplayBuffer:
@@ -148,14 +150,15 @@ def test_training_that_diverges_leaves_the_weights_as_they_were_and_harms_nothin
     it.add(explored(0))
     it.update()
     before = {key: value.clone() for key, value in it.model.inverse.state_dict().items()}
-    loss = it.model.inverse.loss
-    it.model.inverse.loss = lambda *rows, beta: loss(*rows, beta=beta) * math.nan
+    trained = it._inverse_trainer.inverse
+    loss = trained.loss
+    trained.loss = lambda *rows, beta: loss(*rows, beta=beta) * math.nan
     it.add(explored(1))
     assert it.update().version == 2 and "the inverse model stays as it was" in caplog.text
     after = it.model.inverse.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
     with pytest.raises(FloatingPointError, match="not finite"):
-        InverseTrainer(it.model.inverse).train(buffer_of(0))
+        InverseTrainer(trained).train(buffer_of(0))
 
 
 def test_an_update_takes_the_steps_that_were_set_or_fewer_when_cancelled():

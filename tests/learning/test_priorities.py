@@ -23,7 +23,7 @@ def test_recent_and_surprising_rows_count_more():
     it.note(torch.tensor([5]), torch.tensor([1.0]))
     weights = it.weights(100, none(100))
     assert weights[5] > 3 * weights[50] and weights[95] > 3 * weights[50]
-    assert weights.sum() == pytest.approx(0.9)  # there is no earlier era
+    assert weights.sum() == pytest.approx(0.98)  # there is no earlier era
 
 
 def test_rows_set_aside_are_not_drawn():
@@ -35,9 +35,9 @@ def test_rows_set_aside_are_not_drawn():
 
 def test_rows_of_an_earlier_era_count_little_but_are_not_forgotten():
     it = Priorities(10)
-    it.era = 80
+    it.begin_era(80)
     weights = it.weights(100, none(100))
-    assert float(weights[:80].sum() / weights.sum()) == pytest.approx(0.1)
+    assert float(weights[:80].sum() / weights.sum()) == pytest.approx(0.02)
     assert weights[80:].min() > 10 * weights[:80].max()
 
 
@@ -49,9 +49,23 @@ def test_errors_that_are_not_finite_do_not_spoil_the_weights():
 
 def test_the_error_on_the_older_half_is_known_once_it_was_looked_at():
     it = Priorities(10)
-    assert math.isnan(it.old_error())
+    assert math.isnan(it.look_back())
     it.note(torch.arange(100), torch.cat((torch.full((60,), 0.04), torch.full((40,), 9.0))))
-    assert it.old_error() == pytest.approx(0.2)
+    assert it.look_back() == pytest.approx(0.2)
+
+
+def test_an_error_on_older_data_that_rises_is_a_contradiction():
+    it = Priorities(10)
+    assert not it.contradiction
+    for square in (0.01, 0.0004, 0.0005):
+        it.note(torch.arange(100), torch.full((100,), square))
+        it.look_back()
+    assert not it.contradiction
+    it.note(torch.arange(100), torch.full((100,), 0.004))
+    it.look_back()
+    assert it.contradiction
+    it.begin_era(90)
+    assert not it.contradiction
 
 
 def test_what_is_as_usual_is_no_surprise_and_a_change_is_one():
