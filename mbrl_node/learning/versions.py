@@ -7,6 +7,7 @@ that there ever was. A version never changes: one that comes back is a new one.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from dataclasses import replace
@@ -16,10 +17,18 @@ from typing import Any
 
 from mbrl_node.data import RunStore, Version
 from mbrl_node.models import CheckpointError, WorldModel, save_checkpoint
-from mbrl_node.models.checkpoint import checkpoint_path, checkpoints, copy_checkpoint
+from mbrl_node.models.checkpoint import (
+    checkpoint_info,
+    checkpoint_path,
+    checkpoints,
+    copy_checkpoint,
+)
+
+log = logging.getLogger(__name__)
 
 KEPT = 20  # newest files in use
 KEPT_REFUSED = 5
+NOT_METRICS = ("version", "parent", "created", "transitions")
 
 
 class VersionError(ValueError):
@@ -39,9 +48,32 @@ class Versions:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._store = store
         self._rows = {version.number: version for version in store.versions()}
+        for path in checkpoints(self.folder):
+            self._adopt(path)
         files = [*checkpoints(self.folder), *checkpoints(self.refused_folder)]
-        known = [*self._rows, *(int(path.stem[1:]) for path in files)]
+        known = [*self._rows, *(_number(path) for path in files)]
         self._next = max(known, default=0) + 1
+
+    def _adopt(self, path: Path) -> None:
+        """Gives a file its row: it was written by a process that was killed just then, or put
+        there by somebody."""
+        if _number(path) in self._rows:
+            return
+        try:
+            info = checkpoint_info(path)
+        except CheckpointError as error:
+            log.warning("passed over: %s", error)
+            return
+        metrics = {
+            key: float(value)
+            for key, value in info.items()
+            if isinstance(value, int | float) and key not in NOT_METRICS
+        }
+        parent, created, transitions = (int(str(info.get(key, 0))) for key in NOT_METRICS[1:])
+        reason = str(info.get("reason", "found"))
+        self._keep(
+            Version(_number(path), parent, created, transitions, "accepted", reason, metrics)
+        )
 
     def all(self) -> list[Version]:
         """Every version that there was, by number."""
@@ -88,7 +120,7 @@ class Versions:
         source = next((path for path in self._places(number) if path.exists()), None)
         if source is None:
             kept = sorted(
-                int(path.stem[1:])
+                _number(path)
                 for folder in (self.folder, self.refused_folder)
                 for path in checkpoints(folder)
             )
@@ -153,7 +185,12 @@ class Versions:
         # and a diagnosis needs such data.
         milestones = {1 << k for k in range(self._next.bit_length())}
         for old in checkpoints(self.folder)[:-KEPT]:
-            if int(old.stem[1:]) not in milestones:
+            if _number(old) not in milestones:
                 old.unlink(missing_ok=True)
         for old in checkpoints(self.refused_folder)[:-KEPT_REFUSED]:
             old.unlink(missing_ok=True)
+
+
+def _number(path: Path) -> int:
+    """The version that a file is of."""
+    return int(path.stem[1:])

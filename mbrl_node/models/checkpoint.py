@@ -53,15 +53,33 @@ def copy_checkpoint(source: Path, target: Path, info: dict[str, object]) -> None
     """Writes the same model to another file, atomically, with some facts changed.
 
     Raises:
-        CheckpointError: the source is missing or damaged.
+        CheckpointError: the source is missing, damaged or not finite.
     """
     header, tensors = _read(source)
-    try:
-        facts = json.loads(header["info"])
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{source}: is damaged: {error}") from error
-    header["info"] = json.dumps(facts | info)
+    if not _finite(tensors):
+        raise CheckpointError(f"{source}: has weights that are not finite")
+    header["info"] = json.dumps(_info(source, header) | info)
     _write(target, save(tensors, header))
+
+
+def checkpoint_info(path: Path) -> dict[str, object]:
+    """The facts saved with a model.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    return _info(path, _read(path)[0])
+
+
+def _info(path: Path, header: dict[str, str]) -> dict[str, object]:
+    try:
+        return dict(json.loads(header["info"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: is damaged: {error}") from error
+
+
+def _finite(tensors: dict[str, torch.Tensor]) -> bool:
+    return all(bool(torch.isfinite(t).all()) for t in tensors.values())
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -97,7 +115,7 @@ def load_checkpoint(path: Path, system: System) -> tuple[WorldModel, dict[str, o
     if header.get("inputs") != json.dumps(system.model_inputs):
         expected = json.dumps(system.model_inputs)
         raise CheckpointError(f"{path}: was learned from {header.get('inputs')}, not {expected}")
-    if not all(torch.isfinite(t).all() for t in tensors.values()):
+    if not _finite(tensors):
         raise CheckpointError(f"{path}: has weights that are not finite")
     try:
         policy, inverse = header.get("policy"), header.get("inverse")

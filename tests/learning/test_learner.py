@@ -12,8 +12,8 @@ from mbrl_node.learning import (
     VersionError,
     refit,
 )
-from mbrl_node.models import ModelConfig
-from mbrl_node.models.checkpoint import checkpoints
+from mbrl_node.models import ModelConfig, save_checkpoint
+from mbrl_node.models.checkpoint import checkpoint_path, checkpoints
 from mbrl_node.spec import load_spec
 from mbrl_node.spec.task import Task
 from tests.learning.pendulum import PERIOD, records
@@ -168,6 +168,32 @@ def test_a_version_without_a_file_cannot_be_promoted(tmp_path):
     it.update()
     with pytest.raises(VersionError, match="version 7 has no file; kept are 1"):
         it.promote(7)
+
+
+def test_a_version_that_is_not_finite_cannot_be_promoted(tmp_path):
+    it = learner(tmp_path)
+    it.add(records(0, 40))
+    it.update()
+    with torch.no_grad():
+        it.model.dynamics.input_mean[0] = math.nan
+    save_checkpoint(it.model, checkpoint_path(tmp_path / "models/refused", 2), {"version": 2})
+    with pytest.raises(VersionError, match="not finite"):
+        it.promote(2)
+    assert it.latest.version == 1 and len(it.store.versions()) == 1
+
+
+def test_a_file_that_a_killed_process_left_without_a_row_gets_one(tmp_path):
+    it = learner(tmp_path)
+    it.add(records(0, 40))
+    it.update()
+    it.update()
+    it.store._db.execute("DELETE FROM version WHERE number = 2")
+    versions = learner(tmp_path).store.versions()
+    assert [(v.number, v.parent, v.transitions, v.reason) for v in versions] == [
+        (1, 0, 40, "warm update"),
+        (2, 1, 40, "warm update"),
+    ]
+    assert versions[1].metrics["gradient_steps"] == 60
 
 
 def test_what_turned_out_worse_is_taken_back_with_all_that_was_made_from_it(tmp_path):
