@@ -404,9 +404,9 @@ def test_the_session_is_the_start_of_the_bag_or_tells_simulated_ones_apart(tmp_p
 # Bags that are not.
 
 
-def _prefix(path, whole):
+def _prefix(path, whole, spec=SPEC):
     """How many transitions are left, all of them as they were."""
-    found = read_bag(path, SPEC)
+    found = read_bag(path, spec)
     count = len(found.records)
     part, expected = found.records.copy(), whole[:count].copy()
     part["truncated"][-1:] = expected["truncated"][-1:]  # it ends there
@@ -443,6 +443,22 @@ def test_a_file_that_is_cut_off_is_read_up_to_there(tmp_path, kind):
     assert counts == sorted(counts)
     assert len(set(counts)) > (20 if kind in ("chunks", "no chunks") else 3)
     assert counts[-1] == len(whole)
+
+
+def test_a_compressed_file_that_is_cut_off_is_read_up_to_there(tmp_path):
+    file = write(tmp_path / "bag", ramp(60.0), compression=CompressionMode.FILE)
+    spec = SPEC.with_overrides(termination=[{"of": "x", "max": 100.0}])
+    whole, data = read_bag(file, spec).records, file.read_bytes()
+    cut = tmp_path / file.name
+    for part in (0.5, 0.3):
+        cut.write_bytes(data[: int(part * len(data))])
+        count, warnings = _prefix(cut, whole, spec)
+        assert 0.1 < count / len(whole) < 1.0
+        assert warnings[0] == f"{cut}: is cut off"
+        assert warnings[1].startswith(f"{cut}: is damaged or cut off at byte ")
+    cut.write_bytes(data[:100])
+    with pytest.raises(BagError, match="is cut off; nothing of it can be decompressed"):
+        read_bag(cut, spec)
 
 
 def test_a_damaged_chunk_is_passed_over(tmp_path):

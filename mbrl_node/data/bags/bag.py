@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from mbrl_node.data.bags.storage import BagError, Message, Storage, Topic
 METADATA = "metadata.yaml"
 _SQLITE = b"SQLite format 3\0"
 _ZSTD = b"\x28\xb5\x2f\xfd"  # what a compressed file or message begins with
+_STEP = 4096  # bytes that are decompressed at once; what follows damage in them is lost
 _LATEST = 2**63 - 1  # ns
 _FILES = ("*.mcap", "*.db3", "*.mcap.zstd", "*.db3.zstd")
 
@@ -88,10 +88,10 @@ class Bag:
         else:
             until = "no message was read"
         if damage.at:
-            self.warnings.append(f"{file.path}: is damaged or cut off at {damage.at}; {until}")
+            self.warnings.append(f"{file.named}: is damaged or cut off at {damage.at}; {until}")
         if damage.passed_over:
             self.warnings.append(
-                f"{file.path}: {damage.passed_over} damaged parts were passed over, "
+                f"{file.named}: {damage.passed_over} damaged parts were passed over, "
                 f"the last {damage.why}"
             )
 
@@ -132,30 +132,47 @@ class Bag:
         try:
             with open(path, "rb") as file:
                 begin = file.read(len(_SQLITE))
-            if begin.startswith(_ZSTD):
-                with tempfile.TemporaryDirectory(prefix="mbrl-bag-") as folder:
-                    whole = Path(folder) / path.stem
-                    self._decompress(path, whole)
-                    with self._opened(whole) as storage:
-                        yield storage
-            elif begin.startswith(MAGIC):
-                yield McapFile(path)
-            elif begin == _SQLITE:
-                yield SqliteFile(path)
-            elif not begin:
-                raise BagError(f"{path}: is empty")
-            else:
-                raise BagError(f"{path}: is neither an MCAP file nor a database of rosbag2")
+            if not begin.startswith(_ZSTD):
+                yield _storage(path, path)
+                return
+            with tempfile.TemporaryDirectory(prefix="mbrl-bag-") as folder:
+                whole = Path(folder) / path.stem
+                problem = _decompress(path, whole)
+                if problem and not whole.stat().st_size:
+                    raise BagError(f"{path}: {problem}; nothing of it can be decompressed")
+                if problem:
+                    self.warnings.append(f"{path}: {problem}")
+                yield _storage(whole, path)
         except OSError as error:
             raise BagError(f"{path}: cannot be read: {error.strerror or error}") from error
 
-    def _decompress(self, path: Path, to: Path) -> None:
-        """As far as it goes."""
-        with zstd.open(path, "rb") as source, open(to, "wb") as target:
-            try:
-                shutil.copyfileobj(source, target)
-            except (EOFError, zstd.ZstdError) as error:
-                self.warnings.append(f"{path}: is damaged or cut off: {error}")
+
+def _storage(path: Path, named: Path) -> Storage:
+    """What reads a file, whose first bytes tell what it is.
+
+    Args:
+        named: what it is called in messages.
+    """
+    with open(path, "rb") as file:
+        begin = file.read(len(_SQLITE))
+    if begin.startswith(MAGIC):
+        return McapFile(path, named)
+    if begin == _SQLITE:
+        return SqliteFile(path, named)
+    what = "is neither an MCAP file nor a database of rosbag2" if begin else "is empty"
+    raise BagError(f"{named}: {what}")
+
+
+def _decompress(path: Path, to: Path) -> str:
+    """Decompresses as far as it goes; why it went no further, if so."""
+    step = zstd.ZstdDecompressor()
+    with open(path, "rb") as source, open(to, "wb") as target:
+        try:
+            while (part := source.read(_STEP)) and not step.eof:
+                target.write(step.decompress(part))
+        except zstd.ZstdError as error:
+            return f"is damaged: {error}"
+    return "" if step.eof else "is cut off"
 
 
 def _order(path: Path) -> list[tuple[int, str]]:

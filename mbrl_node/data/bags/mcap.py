@@ -29,16 +29,17 @@ _CHUNK_HEAD = struct.Struct("<QQQI")  # first time, last time, bytes, checksum
 class McapFile:
     """One `.mcap` file."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.damage = path, Damage()
+    def __init__(self, path: Path, named: Path) -> None:
+        self.named, self.damage = named, Damage()
+        self._path = path
         self._schemas: dict[int, tuple[str, str, str]] = {}  # type, language, definition
         self._channels: dict[int, Topic] = {}
 
     def messages(self) -> Iterator[Message]:
         """See `Storage`."""
-        with open(self.path, "rb") as file:
+        with open(self._path, "rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
-                raise BagError(f"{self.path}: is no MCAP file: it does not begin as one")
+                raise BagError(f"{self.named}: is no MCAP file: it does not begin as one")
             yield from self._file(file, os.fstat(file.fileno()).st_size)
 
     def _file(self, file: BinaryIO, size: int) -> Iterator[Message]:

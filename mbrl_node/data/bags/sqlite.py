@@ -18,27 +18,28 @@ _BESIDE = ("-wal", "-journal")  # what a recorder that was killed leaves
 class SqliteFile:
     """One `.db3` file, which is not changed."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.damage = path, Damage()
+    def __init__(self, path: Path, named: Path) -> None:
+        self.named, self.damage = named, Damage()
+        self._path = path
 
     def messages(self) -> Iterator[Message]:
         """See `Storage`."""
-        beside = [end for end in _BESIDE if Path(f"{self.path}{end}").exists()]
-        cut_off = self.path.stat().st_size % self._page_size()
+        beside = [end for end in _BESIDE if Path(f"{self._path}{end}").exists()]
+        cut_off = self._path.stat().st_size % self._page_size()
         if not beside and not cut_off:
-            yield from self._read(f"{self.path.absolute().as_uri()}?immutable=1")
+            yield from self._read(f"{self._path.absolute().as_uri()}?immutable=1")
             return
         # SQLite repairs a database with what is beside it, and takes what is missing of a page for
         # zeros: it gets a copy of its own, of whole pages.
         with tempfile.TemporaryDirectory(prefix="mbrl-bag-") as folder:
-            copy = Path(folder) / self.path.name
+            copy = Path(folder) / self._path.name
             for end in ("", *beside):
-                shutil.copyfile(f"{self.path}{end}", f"{copy}{end}")
+                shutil.copyfile(f"{self._path}{end}", f"{copy}{end}")
             os.truncate(copy, copy.stat().st_size - cut_off)
             yield from self._read(copy.as_uri())
 
     def _page_size(self) -> int:
-        with open(self.path, "rb") as file:
+        with open(self._path, "rb") as file:
             size = int.from_bytes(file.read(18)[16:], "big")
         return 65536 if size == 1 else max(1, size)
 
@@ -49,7 +50,7 @@ class SqliteFile:
                 db.execute("PRAGMA writable_schema=ON")
                 topics = _topics(db)
             except sqlite3.DatabaseError as error:
-                raise BagError(f"{self.path}: cannot be read as a bag: {error}") from error
+                raise BagError(f"{self.named}: cannot be read as a bag: {error}") from error
             count = 0
             try:
                 # As they were written, and not by the index, which may be damaged by itself.

@@ -45,7 +45,7 @@ class Damage:
 class Storage(Protocol):
     """A file of a bag."""
 
-    path: Path
+    named: Path  # what it is called in messages
     damage: Damage
 
     def messages(self) -> Iterator[Message]:
