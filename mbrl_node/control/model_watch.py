@@ -178,8 +178,8 @@ class ModelWatch:
             if number <= self.refused:
                 raise RollbackError(f"model {number} was rolled back, or one after it")
             self._predict_waiting()
-            if self._used is not None and self._used.rollout.history != rollout.history:
-                self._steps = []
+            if self._used is not None and self._used.rollout.history < rollout.history:
+                self._steps = []  # their past is too short for it
             self._used, self._fresh, self._since = version, True, 0
             if good:
                 self._goods.append(version)

@@ -269,12 +269,15 @@ def test_at_high_rates_not_every_step_is_predicted():
     assert 45 <= len(watch._steps) <= 50
 
 
-def test_models_with_another_memory_are_not_compared_over_what_was_before(robot):
+def test_a_model_with_a_longer_memory_is_not_judged_by_what_was_before(robot):
     robot.settle(1)
     robot.use(2, history=3)
     assert len(robot.watch._steps) == 0
     robot.step(25)
     assert robot.good == 2
+    robot.use(3, gain=-GAIN)
+    robot.step()
+    assert robot.version == 2
 
 
 def test_a_version_that_was_rolled_back_and_those_before_it_are_not_taken_again(robot):
