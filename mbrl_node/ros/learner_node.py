@@ -131,9 +131,10 @@ class LearnerNode(Node):
             if now < next_update or self._paused.is_set() or not self._learner.due:
                 stop.wait(0.02)
                 continue
-            next_update = now + self._config.period
-            if not self._update(stop):
-                next_update = now + RETRY
+            went_well = self._update(stop)
+            took = time.monotonic() - now
+            wait = max(self._config.period, took / self._config.budget)
+            next_update = now + (wait if went_well else RETRY)
 
     def _update(self, stop: threading.Event) -> bool:
         """One update; tells whether nothing went wrong."""
