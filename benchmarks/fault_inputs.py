@@ -254,13 +254,11 @@ def offer(rig: ControllerRig, version: int, path: Path, spec_hash: int) -> None:
 def overflowing_model(trial: Trial, rig: ControllerRig) -> None:
     overflowing = rig.run_dir / "overflowing.safetensors"
     fill_model(overflowing, rig.spec, 1e30)
-    good = rig.run_dir / "models" / "v000002.safetensors"
-    with trial.fault(
-        lambda: offer(rig, 101, overflowing, rig.spec.hash),
-        lambda: offer(rig, 102, good, rig.spec.hash),
-    ):
-        trial.fallback("no finite")
-    trial.recovers()
+    rig.wait(lambda: rig.status and rig.status[-1][1].good_model_version, "a good model")
+    trial.begin()
+    offer(rig, 101, overflowing, rig.spec.hash)
+    trial.says("model 101 rolled back to ", "finite")
+    trial.unharmed("mppi with the good model")
 
 
 # Stops.
