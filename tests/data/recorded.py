@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from pathlib import Path
 
+import lz4.frame
 import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
@@ -68,6 +70,37 @@ def write(
             if flush_every and number % flush_every == 0:
                 writer.storage.close_chunk()
     return next(path for path in folder.iterdir() if path.name != "metadata.yaml")
+
+
+def mcap(messages, compression="") -> bytes:
+    """An MCAP file as the specification of the format has it, with no index."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<I", len(value)) + value.encode()
+
+    def record(kind: int, content: bytes) -> bytes:
+        return struct.pack("<BQ", kind, len(content)) + content
+
+    parts, channels = [], {}
+    for topic, time, message in messages:
+        kind = message.__msgtype__
+        if topic not in channels:
+            number = channels[topic] = len(channels) + 1
+            definition = STORE.generate_msgdef(kind, ros_version=2)[0]
+            schema = struct.pack("<H", number) + text(kind) + text("ros2msg") + text(definition)
+            parts.append(record(3, schema))
+            channel = struct.pack("<HH", number, number) + text(topic) + text("cdr")
+            parts.append(record(4, channel + struct.pack("<I", 0)))
+        head = struct.pack("<HIQQ", channels[topic], 0, time, time)
+        parts.append(record(5, head + bytes(STORE.serialize_cdr(message, kind))))
+    data = b"".join(parts)
+    if compression == "lz4":
+        packed = lz4.frame.compress(data)
+        head = struct.pack("<QQQI", 0, 2**62, len(data), 0) + text("lz4")
+        data = record(6, head + struct.pack("<Q", len(packed)) + packed)
+    magic = b"\x89MCAP0\r\n"
+    header = record(1, text("ros2") + text("test"))
+    return magic + header + data + record(15, bytes(4)) + record(2, bytes(20)) + magic
 
 
 def ramp(seconds=4.0, names=JOINTS, stamped=True):
