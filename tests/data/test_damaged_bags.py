@@ -1,4 +1,4 @@
-"""What a crash leaves of a recording is read as far as it goes, and nothing else is taken for it."""
+"""What a crash leaves of a recording is read as far as it goes, and nothing is made up."""
 
 import shutil
 import sqlite3
