@@ -6,7 +6,7 @@ with the trainer and the data of that run, and the gate judges them against the 
 shuffled     learned from the data with the changes of state shuffled among the rows
 not finite   a weight is NaN
 other robot  learned from PILCO's cart-pole, which has other masses and lengths
-few          learned from 10 transitions alone
+few          a new model, learned from 10 transitions alone
 over-fitted  learned from the newest second alone, thousands of steps
 
 Good updates are those that the same run makes when it goes on. What bypasses the gate is noticed in
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-# from benchmarks.gate_in_use import in_use
+from benchmarks.gate_in_use import in_use
 from benchmarks.report import Row, progress, report
 from mbrl_node.agent import Agent, AgentConfig
 from mbrl_node.data import ReplayBuffer
@@ -31,6 +31,7 @@ from mbrl_node.learning import Trainer, TrainerConfig
 from mbrl_node.learning.gate import Gate, GateConfig
 from mbrl_node.models import WorldModel
 from mbrl_node.spec import load_spec
+from mbrl_node.spec.system import System
 from mbrl_node.spec.task import Task
 from sim.env import RobotEnv
 
@@ -68,7 +69,12 @@ class Rehearsal:
 
 
 def sabotaged(
-    kind: str, good: WorldModel, own: ReplayBuffer, other: ReplayBuffer, seed: int
+    kind: str,
+    good: WorldModel,
+    system: System,
+    own: ReplayBuffer,
+    other: ReplayBuffer,
+    seed: int,
 ) -> WorldModel:
     """A model to be refused, made from a good one."""
     torch.manual_seed(seed)
@@ -86,6 +92,8 @@ def sabotaged(
     elif kind == "other robot":
         trainer.train(other, 400)
     elif kind == "few":
+        new = WorldModel(system, good.dynamics.config)
+        trainer = Trainer(new, TrainerConfig(), seed)
         trainer.train(own, 400, weights=(torch.randperm(size) < 10).float())
     else:
         trainer.train(own, 3000, weights=(torch.arange(size) >= size - 25).float())
@@ -111,7 +119,9 @@ def judged(seconds: float, trials: int, good_updates: int) -> list[Row]:
         for kind in KINDS:
             verdicts = []
             for seed in range(trials):
-                bad = sabotaged(kind, good, learner.buffer, other.agent.learner.buffer, seed)
+                bad = sabotaged(
+                    kind, good, own.spec, learner.buffer, other.agent.learner.buffer, seed
+                )
                 verdicts.append(gate.compare(bad, good, learner.buffer, learner.era))
                 progress(f"{kind} {seed}: {verdicts[-1].problem or 'passed'}")
             rows.append(

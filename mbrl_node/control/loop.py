@@ -154,6 +154,8 @@ class ControlLoop:
         if transition is not None and (transition.terminated or transition.truncated):
             why = "left its limits" if transition.terminated else "reached its length"
             events.append(self._end_episode(observation, why))
+            if self.resetting:  # which may be over before the next tick
+                self._forget()
         return Tick(sent.action, transition, self.resetting, events)
 
     def _keep_time(self, now: int) -> None:

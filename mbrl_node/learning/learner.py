@@ -129,6 +129,7 @@ class Learner:
             world.policy = _continued(world.policy, self._system, self._policy_config)
         world = world.to(self._device).requires_grad_(True).train()
         self._trainer = Trainer(world, self._trainer_config, self._seed)
+        self._settled = self.latest is None
         self._good = self._trainer.snapshot()  # of the newest version
         self._refused_in_a_row = 0
         self._policy_trainer: PolicyTrainer | None = None
@@ -151,6 +152,11 @@ class Learner:
     def lost(self) -> int:
         """Transitions that never came."""
         return self.store.lost
+
+    @property
+    def era(self) -> int:
+        """The row of the buffer from which on the robot is what it is now."""
+        return self._priorities.era
 
     @property
     def _era_size(self) -> int:
@@ -250,12 +256,16 @@ class Learner:
         """A warm update: some gradient steps from the weights in use."""
         self._look()
         begin, size, trainer = time.monotonic(), len(self._data), self._trainer
-        before, dynamics = trainer.snapshot(), trainer.model.dynamics
+        weights, dynamics = self._weights(size), trainer.model.dynamics
+        if not self._settled:
+            trainer.settle(self._data, weights)
+            self._settled, self._good = True, trainer.snapshot()
+        before = trainer.snapshot()
         if dynamics.config.elites and self.latest is not None:
             new = self._data.batch(dynamics.config.history, self._trained_on)
             trainer.choose_elites(new.to(dynamics.device))
         steps = self._config.gradient_steps
-        report = trainer.train(self._data, steps, cancelled, self._weights(size))
+        report = trainer.train(self._data, steps, cancelled, weights)
         if cancelled():
             trainer.restore(before)
             return
@@ -389,9 +399,9 @@ class Learner:
             world, info = load_checkpoint(path, self._system)
         except CheckpointError as error:
             raise VersionError(str(error)) from error
+        self.latest = Update.of(path, info)
         self._take(world)
         self._refit = None
-        self.latest = Update.of(path, info)
 
     def _check_delay(self, size: int) -> None:
         """Says when the robot's file is wrong about its commands, now and then."""

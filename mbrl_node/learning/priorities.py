@@ -54,6 +54,8 @@ class Priorities:
         known = min(size, len(self._errors))
         errors[:known] = self._errors[:known]
         errors = errors.nan_to_num(nan=float(errors.nanmean().nan_to_num(1.0)))
+        # One sensor's glitch must not be all that is looked at.
+        errors = errors.clamp(max=float(errors.kthvalue(max(1, round(0.95 * size))).values))
         result = torch.zeros(size)
         for part, rows in (
             (ANY, era & usable),

@@ -121,6 +121,17 @@ class Trainer:
             raise FloatingPointError("the training loss is not finite")
         return TrainReport(total / max(done, 1), done, time.monotonic() - begin)
 
+    def settle(self, buffer: ReplayBuffer, weights: Tensor | None = None, steps: int = 60) -> None:
+        """Lets the optimiser see gradients of a model that was trained before, and changes nothing:
+        the first steps of one that has seen none are large enough to spoil a good model."""
+        data = self._data(buffer)
+        rows = _counting(len(data), weights)
+        for group in self._optimizer.param_groups:
+            group["lr"] = 0.0
+        self._steps(data, buffer.first(), rows, steps, weights, lambda: False)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._config.learning_rate
+
     def snapshot(self) -> Snapshot:
         """What `restore` goes back to."""
         return Snapshot(copied(self.model.state_dict()), deepcopy(self._optimizer.state_dict()))

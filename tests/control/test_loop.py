@@ -368,6 +368,15 @@ def test_a_state_out_of_its_range_terminates_the_episode():
     assert math.isfinite(robot.loop.last_return)
 
 
+def test_no_transition_leads_over_a_reset_that_is_done_before_the_next_tick():
+    robot = Robot()
+    robot.tick(at(4.9))
+    assert robot.tick(at(5.1)).transition.terminated
+    robot.loop.begin_episode()
+    assert robot.tick(at(0.0)).transition is None
+    assert robot.tick(at(0.1)).transition.step == 0
+
+
 def test_a_task_without_a_reset_goes_on_in_the_next_episode():
     robot = Robot(NO_RESET)
     ticks = [robot.tick() for _ in range(53)]

@@ -20,10 +20,19 @@ def test_at_first_all_rows_count_the_same():
 def test_recent_and_surprising_rows_count_more():
     it = Priorities(10)
     it.note(torch.arange(100), torch.full((100,), 0.01))
-    it.note(torch.tensor([5]), torch.tensor([1.0]))
+    it.note(torch.arange(10), torch.full((10,), 1.0))
     weights = it.weights(100, none(100))
-    assert weights[5] > 3 * weights[50] and weights[95] > 3 * weights[50]
+    assert weights[5] > 2 * weights[50] and weights[95] > 3 * weights[50]
     assert weights.sum() == pytest.approx(0.98)  # there is no earlier era
+
+
+def test_a_glitch_is_drawn_no_more_often_than_other_surprises():
+    it = Priorities(10)
+    it.note(torch.arange(100), torch.full((100,), 0.01))
+    it.note(torch.arange(10), torch.full((10,), 0.1))
+    it.note(torch.tensor([5]), torch.tensor([1e4]))
+    weights = it.weights(100, none(100))
+    assert weights[5] == weights[6]
 
 
 def test_rows_set_aside_are_not_drawn():

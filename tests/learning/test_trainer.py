@@ -491,3 +491,20 @@ def test_a_buffer_that_grows_while_a_model_is_fitted_does_no_harm():
     trainer.train(buffer, 3)
     trainer.fit(buffer, max_epochs=2)
     assert len(buffer) == 120
+
+
+def test_settling_changes_nothing_and_makes_the_first_steps_after_it_small():
+    buffer, moved = toy(200), []
+    world = a_world()
+    Trainer(world, TrainerConfig()).train(buffer, 400)
+    trained = {k: v.clone() for k, v in world.state_dict().items()}
+    for settles in (False, True):
+        world.load_state_dict(trained)
+        trainer = Trainer(world, TrainerConfig())
+        if settles:
+            trainer.settle(buffer)
+            assert all(torch.equal(v, trained[k]) for k, v in world.state_dict().items())
+        trainer.train(buffer, 1)
+        weights = "dynamics.net.weights.0"
+        moved.append(float((world.state_dict()[weights] - trained[weights]).abs().mean()))
+    assert moved[1] < 0.7 * moved[0]
