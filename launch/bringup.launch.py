@@ -93,7 +93,12 @@ ARGUMENTS = [
         "run_dir",
         default_value="",
         description="folder of the run's transitions and models; an existing one is continued; "
-        "empty: a new one in $XDG_DATA_HOME/mbrl or ~/.local/share/mbrl",
+        "empty: a new one in $XDG_DATA_HOME/mbrl/runs or ~/.local/share/mbrl/runs",
+    ),
+    DeclareLaunchArgument(
+        "resume",
+        default_value="",
+        description="goes on with a run in that folder: its name, or latest: this robot's newest",
     ),
     DeclareLaunchArgument(
         "duration",
@@ -148,15 +153,29 @@ def check(context: LaunchContext) -> list[DeclareLaunchArgument]:
         raise RuntimeError(str(error)) from None
     if not Path(argument["params"]).is_file():
         raise RuntimeError(f"argument params: no file '{argument['params']}'")
-    if not argument["run_dir"]:
-        data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-        name = time.strftime(f"{spec.name}-%Y%m%d-%H%M%S")
-        argument["run_dir"] = os.path.join(data, "mbrl", "runs", name)
+    argument["run_dir"] = run_dir(argument["run_dir"], argument["resume"], spec.name)
     try:
         os.makedirs(argument["run_dir"], exist_ok=True)
     except OSError as error:
         raise RuntimeError(f"argument run_dir: '{argument['run_dir']}': {error.strerror}") from None
     return []
+
+
+def run_dir(given: str, resume: str, robot: str) -> str:
+    """The run's folder: the one given, the one to go on with, or a new one."""
+    if given and resume:
+        raise RuntimeError("argument resume: a run_dir is given as well; use one of the two")
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    runs = Path(data) / "mbrl" / "runs"
+    if not resume:
+        return given or str(runs / time.strftime(f"{robot}-%Y%m%d-%H%M%S"))
+    there = sorted(path for path in runs.glob(f"{robot}-*") if path.is_dir())
+    if resume == "latest" and there:
+        return str(max(there, key=lambda path: path.stat().st_mtime))
+    if resume == "latest" or not (runs / resume).is_dir():
+        names = ", ".join(path.name for path in there[-5:]) or "there is none"
+        raise RuntimeError(f"argument resume: no run '{resume}' of {robot} in {runs} ({names})")
+    return str(runs / resume)
 
 
 def on_exit(event, context: LaunchContext) -> list[Shutdown]:

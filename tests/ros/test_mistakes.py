@@ -1,5 +1,6 @@
 """What a user gets wrong is one clear line and exit code 1."""
 
+import os
 import subprocess
 
 import pytest
@@ -9,13 +10,14 @@ from mbrl_node.spec import load_spec
 CARTPOLE = load_spec("cartpole").path.read_text()
 
 
-def bringup(*arguments: str) -> tuple[int, str]:
+def bringup(*arguments: str, **environment: str) -> tuple[int, str]:
     done = subprocess.run(
         ["ros2", "launch", "mbrl", "bringup.launch.py", *arguments],
         capture_output=True,
         text=True,
         timeout=60,
         stdin=subprocess.DEVNULL,
+        env=os.environ | environment,
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -31,6 +33,7 @@ def bringup(*arguments: str) -> tuple[int, str]:
         ("controller:=pid", ["controller", "pid", "mppi"]),
         ("params:=/no/such/file.yaml", ["argument params", "/no/such/file.yaml"]),
         ("run_dir:=/proc/nowhere", ["argument run_dir", "/proc/nowhere"]),
+        ("resume:=cartpole-20200101-000000", ["argument resume", "cartpole-20200101-000000"]),
         ("malformed", ["malformed"]),
     ],
 )
@@ -55,3 +58,16 @@ def test_a_wrong_parameter_ends_the_launch_with_rc_1(tmp_path):
     code, text = bringup(f"params:={path}", f"run_dir:={tmp_path / 'run'}")
     assert code == 1 and "Traceback" not in text
     assert "parameter mppi.samples: 0: " in text
+
+
+def test_the_newest_run_of_the_robot_is_resumed(tmp_path):
+    runs = tmp_path / "mbrl" / "runs"
+    code, text = bringup("resume:=latest", XDG_DATA_HOME=str(tmp_path))
+    assert code == 1 and f"argument resume: no run 'latest' of cartpole in {runs}" in text
+    for number, name in enumerate(("cartpole-b", "cartpole-a", "cartpole_pilco-c")):
+        (runs / name).mkdir(parents=True)
+        os.utime(runs / name, (number, number))
+    code, text = bringup("resume:=latest", f"run_dir:={tmp_path}", XDG_DATA_HOME=str(tmp_path))
+    assert code == 1 and "argument resume: a run_dir is given as well" in text
+    code, text = bringup("resume:=latest", "duration:=0.2", XDG_DATA_HOME=str(tmp_path))
+    assert code == 0 and f"run {runs / 'cartpole-a'}: 0 transitions" in text
