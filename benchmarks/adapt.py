@@ -10,11 +10,13 @@ robot changes (`/mbrl_learner/pause`). It swings the hanging pole up, and when i
   gain   of the actuator, times 0.5
   delay  of commands, one control period more
 
+All goes in lock-step (`sync:=true`), so that the figures do not depend on the machine: the
+simulator waits for plans and lessons, of which there is one every 0.2 s.
+
 Held means that the goal's conditions in the robot's file hold (cos theta > 0.95), by the joint
-states. Counted is the robot time from the change to the beginning of the first hold of 2 s without
-a break, 0 where the pole never left; the same of the first hold of 5 s, as a pole may take longer
-than 2 s to fall; and for how long of the 20 s after the change it was not held. What has not come
-within these 20 s counts as never. Episodes are not cut off after 30 s as the robot's file has it,
+states. Counted is the robot time from the change to the beginning of the first hold of 5 s without
+a break, 0 where the pole never left; and for how long of the 20 s after the change it was not held.
+What has not come within these 20 s counts as never. Episodes are not cut off after 30 s as the robot's file has it,
 so that no reset comes between.
 
 The prediction errors are of the model in use over a second, in the units of the held-out error: the
@@ -55,8 +57,7 @@ from mbrl_node.ros.extract import compile_fields
 from mbrl_node.spec import RobotSpec, load_spec
 from mbrl_node.spec.terms import goal_function
 
-HOLD, LONG_HOLD = 2.0, 5.0  # s without a break that count as held again
-TARGET = 10.0  # s
+HOLD, TARGET = 10.0  # s
 AVERAGED = 6.0  # s, of rewards
 PATIENCE = 60.0  # s of wall time for a launch to be up, and for a service to answer
 
@@ -245,7 +246,6 @@ def figures(it: Watcher, change: float) -> Row:
     )
     row = {
         "held_again_s": held_again(it.holds, change, HOLD),
-        "held_5_s_again_s": held_again(it.holds, change, LONG_HOLD),
         "out_s": sum(out, 0.0),
         "error_before": before[-1].prediction_error,
         "error_after": error(change + 1.0),
@@ -262,13 +262,15 @@ def figures(it: Watcher, change: float) -> Row:
     }
 
 
-def of_seed(seed: int, chosen: dict[str, ChangeRobot.Request], times: Times) -> Iterator[Row]:
+def of_seed(
+    seed: int, chosen: dict[str, ChangeRobot.Request], times: Times, real_time: bool
+) -> Iterator[Row]:
     """All launches of a seed."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         robot = robot_file(folder)
         spec = load_spec(str(robot))
-        usual = {"robot": robot, "seed": seed}
+        usual = {"robot": robot, "seed": seed, "sync": str(not real_time).lower()}
         domains = (1 + n % 100 for n in itertools.count(os.getpid() + 10 * seed))
         learned = folder / "learned"
         duration = {"duration": times.learning, "run_dir": learned}
@@ -298,7 +300,6 @@ def summarize(rows: list[Row]) -> Row:
         "of": len(again),
         "median_s": statistics.median(again),
         "worst_s": max(again),
-        "within_10_s_for_5_s": sum(t <= TARGET for t in times("held_5_s_again_s")),
         "median_out_s": statistics.median(times("out_s")),
     }
 
@@ -312,6 +313,9 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=5, help="how many (default 5)")
     parser.add_argument("--only", choices=["mass", "gain", "delay"], help="one of the changes")
+    parser.add_argument(
+        "--real-time", action="store_true", help="nobody waits: depends on the machine and its load"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument(
         "--quick", action="store_true", help="one seed, one change, some seconds: does it run?"
@@ -320,12 +324,12 @@ def main() -> None:
     chosen, times = changes(load_spec("cartpole")), Times()
     if options.quick:
         options.seeds, options.only = 1, options.only or "gain"
-        times = Times(learning=15.0, swing_up=20.0, held=1.0, after=5.0)
+        times = Times(learning=15.0, swing_up=20.0, held=1.0, after=8.0)
     if options.only:
         chosen = {options.only: chosen[options.only]}
     rows: list[Row] = []
     for seed in range(options.seeds):
-        for row in of_seed(seed, chosen, times):
+        for row in of_seed(seed, chosen, times, options.real_time):
             rows.append(row)
             shown = ((k, f"{v:.4g}" if isinstance(v, float) else v) for k, v in row.items())
             progress(" ".join(f"{k}={v}" for k, v in shown))
