@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 SIZE = 16 * 2**20  # bytes of an outbox
 OLD = 86_400.0  # s after which an outbox is removed if its run is
+RUN = "run.id"  # in the run's folder
 PREFIX, SUFFIX, NEW = "mbrl-", ".outbox", ".new"
 MAGIC = b"mbrlbox1"
 RUN_DIR_SIZE = 4000  # bytes
@@ -41,6 +42,7 @@ SAID: Any = [
     ("magic", "S8"),
     *((name, "<u8") for name in ("spec_hash", "session", "size")),
     ("run_dir", f"S{RUN_DIR_SIZE}"),  # empty: too long
+    ("run", "S16"),
 ]
 # The check is of what is said before it, and of the layout of a record.
 HEADER = np.dtype([*SAID, ("check", "<u8"), ("acknowledged", "<u8")])
@@ -89,6 +91,7 @@ class Outbox:
         header["session"], header["size"] = session, size
         path = _absolute(run_dir) if run_dir is not None else b""
         header["run_dir"] = path if len(path) <= RUN_DIR_SIZE else b""
+        header["run"] = run_of(run_dir) if run_dir is not None else b""
         header["check"] = _check_of(header, system)
         self.path: Path | None = None
         self._file: int | None = None
@@ -267,8 +270,9 @@ def _clear_away(path: Path) -> None:
             return
         file = _locked(path)
         try:
-            run_dir = os.fsdecode(bytes(_header(mmap.mmap(file, 0))["run_dir"]))
-            if path.suffix == NEW or (run_dir and not os.path.isdir(run_dir)):
+            header = _header(mmap.mmap(file, 0))
+            run_dir = Path(os.fsdecode(bytes(header["run_dir"])))
+            if path.suffix == NEW or (header["run_dir"] and _read(run_dir) != header["run"]):
                 path.unlink()
         finally:
             os.close(file)
@@ -276,7 +280,25 @@ def _clear_away(path: Path) -> None:
 
 def _key(run_dir: Path) -> str:
     """Stands for a run in the names of files."""
-    return hashlib.sha256(_absolute(run_dir)).hexdigest()[:16]
+    return hashlib.sha256(_absolute(run_dir) + b"\0" + run_of(run_dir)).hexdigest()[:16]
+
+
+def run_of(run_dir: Path) -> bytes:
+    """What tells a run from another one that was in the same folder before; made where there is
+    nothing yet."""
+    with suppress(OSError):  # it is there, or cannot be written: then the folder's name has to do
+        run_dir.mkdir(parents=True, exist_ok=True)
+        file = os.open(run_dir / RUN, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        os.write(file, os.urandom(8).hex().encode())
+        os.close(file)
+    return _read(run_dir)
+
+
+def _read(run_dir: Path) -> bytes:
+    try:
+        return (run_dir / RUN).read_bytes()[:16]
+    except OSError:
+        return b""
 
 
 def _absolute(run_dir: Path) -> bytes:

@@ -146,8 +146,8 @@ class ControlSystem:
         self.models.say = self._say
         self._watch = Watch(self._say, self._manager, self._stops)
         learns = settings.learn and not settings.dry_run
-        boxes = outboxes(spec, self.loop.session, settings.run_dir) if learns else (None, [])
-        self._delivery = Delivery(node, spec, *boxes, self._say)
+        boxes = outboxes(spec, self.loop.session, settings.run_dir) if learns else None
+        self._delivery = Delivery(node, spec, boxes, self._say)
         self._undo.callback(self._delivery.close)
         self._stop_inputs = StopInputs(node, self._stops, deadman, settings.deadman_topic)
         self._inputs = Inputs(node, spec, self._get_controllers)
@@ -168,6 +168,7 @@ class ControlSystem:
         self._reset_pending, self._reset_missing = threading.Event(), False
         self._reset_again_at = math.inf  # time.monotonic at which an answer is no longer expected
         self._not_before = 0  # robot time of the last reset, ns
+        self._stepped_to = 0  # robot time in lock-step, ns
         self._patience = math.inf  # time.monotonic until which a learner is waited for
         self._ticking = False
         self._safe_reason = ""
@@ -214,6 +215,8 @@ class ControlSystem:
 
     def robot_time(self) -> int:
         """ns on the robot's clock."""
+        if self._settings.sync:
+            return self._stepped_to
         if not self._settings.simulated:
             return time.time_ns()
         return int(self._node.get_clock().now().nanoseconds)
@@ -279,7 +282,7 @@ class ControlSystem:
 
     def tick_in_lock_step(self, stamp: int, state: NDArray[Any]) -> Tick:
         """One tick on a state [n] that the simulator gave for this robot time in ns."""
-        now = time.monotonic_ns()
+        now, self._stepped_to = time.monotonic_ns(), stamp
         self.poll_stops()
         tick = self.loop.tick(Observation(stamp, stamp, state), send=self._send)
         self._after(tick)

@@ -44,8 +44,8 @@ class Delivery:
     The control thread puts; all else happens in the callback thread.
 
     Args:
-        outbox: of this session; None: nobody is going to learn, and nothing is kept.
-        earlier: outboxes of sessions that have ended.
+        outboxes: of this session, and of those that have ended; None: nobody is going to learn, and
+            nothing is kept.
         say: makes an event of a kind, a subject and a sentence.
     """
 
@@ -53,16 +53,18 @@ class Delivery:
         self,
         node: Node,
         spec: RobotSpec,
-        outbox: Outbox | None,
-        earlier: Sequence[Outbox],
+        outboxes: tuple[Outbox, Sequence[Outbox]] | None,
         say: Callable[[str, str, str], None],
     ) -> None:
-        self._spec, self._outbox, self._say = spec, outbox, say
-        self._repeaters = [Repeater(each) for each in (*earlier, *([outbox] if outbox else []))]
+        self._spec, self._say = spec, say
+        self._outbox: Outbox | None = None
+        self._repeaters: list[Repeater] = []
         self._publisher = node.create_publisher(TransitionMsg, "~/transitions", TRANSITIONS)
         self._full = False
-        if outbox is None:
+        if outboxes is None:
             return
+        self._outbox, earlier = outboxes
+        self._repeaters = [Repeater(each) for each in (*earlier, self._outbox)]
         if earlier:
             log.info("%d transitions of earlier sessions are sent again", self.unacknowledged)
         self._again = node.create_publisher(TransitionMsg, "~/transitions_again", AGAIN)
