@@ -3,6 +3,11 @@
 Transitions of a robot with 4 state and 1 action fields, in episodes of 500: written in batches of
 several sizes, each batch one commit; read into an array, and into the buffer that a trainer learns
 from.
+
+Then the launched system, in real time: learner, controller, or both at once are killed by `kill -9`
+at random moments and come back. In the end the database must have, once, every transition that
+anybody has seen on the topic, and every sequence number of each session; and it must be whole after
+each kill. Without ROS that part is left out.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +107,10 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--quick", action="store_true", help="50,000 transitions: does it run?")
+    parser.add_argument("--kills", type=int, default=50, help="how many (default 50)")
+    parser.add_argument(
+        "--quick", action="store_true", help="50,000 transitions, 3 kills: does it run?"
+    )
     options = parser.parse_args()
     records = recorded(50_000 if options.quick else 1_000_000)
     rows: list[Row] = []
@@ -117,7 +126,15 @@ def main() -> None:
         "read_s": reads[1]["s"],
         "transitions_read": len(records),
     }
-    report("A run's database", [*rows, *reads], summary, options.json)
+    killed: list[Row] = []
+    if find_spec("rclpy") is None:
+        progress("ROS is not there, so that nothing is killed")
+    elif count := 3 if options.quick else options.kills:
+        from benchmarks.store_kills import kills
+
+        killed, survived = kills(count)
+        summary |= survived
+    report("A run's database", [*rows, *reads, *killed], summary, options.json)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,186 @@
+"""What is lost when processes of the launched system are killed by `kill -9` at random moments."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import rclpy
+from mbrl_msgs.msg import ControllerStatus, Transition
+from rclpy.executors import SingleThreadedExecutor
+
+from benchmarks.loop import PROCESSES
+from benchmarks.report import Row, progress
+from mbrl_node.data import RunStore, StoreError
+from mbrl_node.ros.qos import TRANSITIONS
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "learner": ("learner",),
+    "controller": ("controller",),
+    "both": ("controller", "learner"),
+}
+PATIENCE = 120.0  # s for anything awaited
+
+
+class Witness:
+    """Sees every transition that a launched system publishes.
+
+    Args:
+        launch: the process of the launch, the leader of a session.
+    """
+
+    def __init__(self, launch: subprocess.Popen[bytes], domain: int, log: Path) -> None:
+        self._launch, self._log = launch, log
+        self.seen: set[tuple[int, int]] = set()  # session and sequence of each
+        self.unacknowledged: list[int] = []
+        self._context = rclpy.Context()
+        rclpy.init(args=[], context=self._context, domain_id=domain)
+        self._node = rclpy.create_node("witness", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        for kind, topic, take, qos in (
+            (Transition, "transitions", self._on_transition, TRANSITIONS),
+            (ControllerStatus, "status", self._on_status, 10),
+        ):
+            self._node.create_subscription(kind, f"/mbrl_controller/{topic}", take, qos)
+
+    def _on_transition(self, msg: Transition) -> None:
+        self.seen.add((msg.session, msg.sequence))
+
+    def _on_status(self, msg: ControllerStatus) -> None:
+        self.unacknowledged.append(msg.unacknowledged)
+
+    def wait(self, condition: Callable[[], object], what: str) -> float:
+        """Waits until it holds; how long that took, s."""
+        begin = time.monotonic()
+        while not condition():
+            self._executor.spin_once(timeout_sec=0.05)
+            if self._launch.poll() is not None or time.monotonic() > begin + PATIENCE:
+                raise SystemExit(f"{what} did not happen:\n{self._log.read_text()[-3000:]}")
+        return time.monotonic() - begin
+
+    def look(self, seconds: float) -> None:
+        """Sees what comes for so long."""
+        until = time.monotonic() + seconds
+        self.wait(lambda: time.monotonic() >= until, "the passing of time")
+
+    def goes_on(self) -> float:
+        """Waits for transitions that were not published before; how long that took, s."""
+        count = len(self.seen)
+        return self.wait(lambda: len(self.seen) > count + 2, "a transition")
+
+    def pid(self, name: str) -> int | None:
+        """Of one of the launched processes."""
+        for command in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                number = int(command.parent.name)
+                words = command.read_bytes().split(b"\0")
+                if os.getsid(number) == self._launch.pid and any(
+                    word.endswith(PROCESSES[name]) for word in words
+                ):
+                    return number
+            except OSError:  # it has just ended
+                continue
+        return None
+
+    def comes_back(self, name: str, killed: int | None) -> None:
+        """Waits for a process in the place of the one that was killed."""
+        self.wait(lambda: self.pid(name) not in (None, killed), f"a new {name}")
+
+    def close(self) -> None:
+        """Ends the watching."""
+        self._node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+
+def readable(database: Path) -> bool:
+    """Whether a run's database is whole, and is read."""
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as db:
+            whole = db.execute("PRAGMA quick_check").fetchone()[0] == "ok"
+        store = RunStore(database, read_only=True)
+        store.records()
+        store.close()
+    except (StoreError, sqlite3.Error):
+        return False
+    return whole
+
+
+def kills(count: int, seed: int = 0) -> tuple[list[Row], Row]:
+    """Kills learner, controller, and both in turn; a row a kind, and the summary."""
+    draw, domain = random.Random(seed), 1 + os.getpid() % 100
+    rows: dict[str, Row] = {
+        kind: {"killed": kind, "times": 0, "longest_until_it_went_on_s": 0.0, "unreadable": 0}
+        for kind in KINDS
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        log, database = folder / "launch.log", folder / "run" / "transitions.db"
+        with open(log, "wb") as out:
+            launch = subprocess.Popen(
+                [
+                    *("ros2", "launch", "mbrl", "bringup.launch.py"),
+                    *(f"run_dir:={database.parent}", "use_sim_time:=false"),
+                ],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=os.environ | {"ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": name},
+            )
+        it = Witness(launch, domain, log)
+        try:
+            it.goes_on()
+            for number in range(count):
+                kind = list(KINDS)[number % len(KINDS)]
+                it.look(draw.uniform(0.2, 2.0))
+                old = {process: it.pid(process) for process in KINDS[kind]}
+                for pid in old.values():
+                    if pid is not None:
+                        os.kill(pid, signal.SIGKILL)
+                for process, pid in old.items():
+                    it.comes_back(process, pid)
+                row = rows[kind]
+                row["times"] += 1
+                longest = max(row["longest_until_it_went_on_s"], it.goes_on())
+                row["longest_until_it_went_on_s"] = longest
+                row["unreadable"] += not readable(database)
+                progress(f"{number + 1} of {count}: killed {kind}, {len(it.seen)} transitions seen")
+            it.unacknowledged.clear()
+            it.wait(lambda: 0 in it.unacknowledged, "acknowledgement of everything")
+        finally:
+            launch.send_signal(signal.SIGINT)
+            code = launch.wait(30)
+            it.close()
+        if code:
+            raise SystemExit(f"the launch ended with {code}:\n{log.read_text()[-3000:]}")
+        return list(rows.values()), compared(database, it.seen, rows)
+
+
+def compared(database: Path, seen: set[tuple[int, int]], rows: dict[str, Row]) -> Row:
+    """What is in the database beside what was seen."""
+    records = RunStore(database, read_only=True).records()
+    keys = list(zip(records["session"].tolist(), records["sequence"].tolist(), strict=True))
+    steps = zip(*(records[name].tolist() for name in ("session", "episode", "step")), strict=True)
+    doubled = sum(n - 1 for n in Counter(keys).values())
+    doubled += sum(n - 1 for n in Counter(steps).values())
+    stored, newest = set(keys), Counter[int]()
+    for session, sequence in keys:
+        newest[session] = max(newest[session], sequence)
+    wanted = {(session, k) for session, last in newest.items() for k in range(last + 1)}
+    return {
+        "kills": sum(row["times"] for row in rows.values()),
+        "sessions": len(newest),
+        "transitions": len(keys),
+        "lost": len((wanted | seen) - stored),
+        "doubled": doubled,
+        "unreadable": sum(row["unreadable"] for row in rows.values()),
+    }
