@@ -313,6 +313,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seeds", type=int, default=5, help="how many (default 5)")
+    parser.add_argument("--first-seed", type=int, default=0, help="the first of them")
     parser.add_argument("--only", choices=["mass", "gain", "delay"], help="one of the changes")
     parser.add_argument(
         "--real-time", action="store_true", help="nobody waits: depends on the machine and its load"
@@ -329,7 +330,7 @@ def main() -> None:
     if options.only:
         chosen = {options.only: chosen[options.only]}
     rows: list[Row] = []
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         for row in of_seed(seed, chosen, times, options.real_time):
             rows.append(row)
             shown = ((k, f"{v:.4g}" if isinstance(v, float) else v) for k, v in row.items())
