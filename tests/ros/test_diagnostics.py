@@ -69,6 +69,7 @@ def test_a_healthy_loop_is_all_right_and_says_so_in_numbers():
         "state": (OK, "the state is 8 ms old"),
         "planner": (OK, "a plan of 120 x 1 sequences takes 2.4 ms"),
         "model": (OK, "version 22, age 1.0 s"),
+        "delivery": (OK, "0 transitions are on their way to the learner"),
     }
     assert all(p.hardware_id == "cartpole" and p.values for p in report.values())
 
@@ -200,3 +201,13 @@ def test_a_threshold_of_zero_is_never_reached():
     bad = dict(period_mean=1.0, period_std=1.0, lateness_max=1.0, execution_mean=1.0, plan_time=9.0)
     report = parts(diagnostics(**config), 1e6, {"/joint_states": 99}, {"/joint_states": 9.0}, **bad)
     assert all(part.level == OK for part in report.values())
+
+
+def test_transitions_that_no_learner_stores_are_a_warning_and_lost_ones_an_error():
+    level, text = found("delivery", unacknowledged=500)
+    assert (level, text) == (WARN, "500 transitions were not stored by a learner yet")
+    of = diagnostics()
+    parts(of)
+    level, text = found("delivery", of=of, unacknowledged=0, dropped=3)
+    assert (level, text) == (ERROR, "3 transitions were lost, as no learner stores any")
+    assert found("delivery", of=of, dropped=3)[0] == OK
