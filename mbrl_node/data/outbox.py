@@ -96,7 +96,7 @@ class Outbox:
         self.path: Path | None = None
         self._file: int | None = None
         if folder is None or run_dir is None:
-            memory = mmap.mmap(-1, size)
+            memory = mmap.mmap(-1, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
         else:
             self.path = folder / f"{PREFIX}{_key(run_dir)}-{session}{SUFFIX}"
             self._file, memory = _create(self.path, header.tobytes(), size)
@@ -312,7 +312,8 @@ def _create(path: Path, header: bytes, size: int) -> tuple[int, mmap.mmap]:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.posix_fallocate(file, 0, size)  # else a write where there is no room ends the process
-        memory = mmap.mmap(file, size)
+        # All pages now, so that none has to be fetched while control waits.
+        memory = mmap.mmap(file, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
         memory[: len(header)] = header
         new.rename(path)
     except BaseException:
