@@ -27,6 +27,7 @@ from mbrl_node.learning.gate import Gate, GateConfig
 from mbrl_node.learning.imagination import PolicyTrainer
 from mbrl_node.learning.inverse import InverseTrainer
 from mbrl_node.learning.priorities import Priorities, Surprise
+from mbrl_node.learning.refit import PATIENCE as PATIENCE_OF_REFIT
 from mbrl_node.learning.refit import Refit, RefitSchedule
 from mbrl_node.learning.trainer import Trainer, TrainerConfig, TrainReport
 from mbrl_node.learning.update import LearnerConfig, LearnerProgress, Update
@@ -351,7 +352,9 @@ class Learner:
             world = WorldModel.for_task(self._system, self._task, self._model_config)
             now = self._trainer.model
             world.policy, world.inverse = now.policy, now.inverse
-            trainer = Trainer(world.to(self._device), self._trainer_config, len(self._data))
+            config = self._trainer_config
+            config = config.model_copy(update={"patience": max(config.patience, PATIENCE_OF_REFIT)})
+            trainer = Trainer(world.to(self._device), config, len(self._data))
             self._refit = Refit(trainer, self._data, self._weights(len(self._data)))
         refit = self._refit
         try:

@@ -10,6 +10,7 @@ from mbrl_node.data import ReplayBuffer
 from mbrl_node.learning.trainer import Trainer, TrainReport
 
 FIRST = 1000  # transitions at the first
+PATIENCE = 30  # epochs, instead of the trainer's: it is to be better than many warm updates
 
 
 class RefitSchedule:
