@@ -326,7 +326,7 @@ def main() -> None:
     chosen, times = changes(load_spec("cartpole")), Times()
     if options.quick:
         options.seeds, options.only = 1, options.only or "gain"
-        times = Times(learning=15.0, swing_up=20.0, held=1.0, after=8.0)
+        times = Times(learning=8.0, swing_up=20.0, held=0.5, after=6.0)
     if options.only:
         chosen = {options.only: chosen[options.only]}
     rows: list[Row] = []

@@ -232,8 +232,9 @@ class LearnerNode(Node):
             self._models.publish(update_to_msg(self._learner.latest, self._spec, time.time_ns()))
 
     def close(self) -> None:
-        """Closes the store."""
+        """Closes the store and leaves the run to others."""
         self._learner.store.close()
+        self._lock.close()
         self._end_logs()
 
 

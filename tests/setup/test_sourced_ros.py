@@ -29,7 +29,7 @@ def test_its_python_sees_its_packages_and_no_wheels_of_ros_are_installed(
     result = clone.source(**ros)
     assert result.returncode == 0, result.stderr
     assert f"python3 -m venv --system-site-packages {clone.root}/.venv" in clone.calls
-    assert clone.count("-e .[sim,viz,build,dev]") == 1
+    assert clone.count("-e .[sim,viz,data,build,dev]") == 1
     assert clone.count("ros-jazzy") == 0
     assert clone.count("relocate_ros_wheels") == 0
 
