@@ -169,7 +169,7 @@ def run_dir(given: str, resume: str, robot: str) -> str:
     runs = Path(data) / "mbrl" / "runs"
     if not resume:
         return given or str(runs / time.strftime(f"{robot}-%Y%m%d-%H%M%S"))
-    there = sorted(path for path in runs.glob(f"{robot}-*") if path.is_dir())
+    there = sorted(path for path in runs.glob(f"{robot}-{'?' * 8}-{'?' * 6}") if path.is_dir())
     if resume == "latest" and there:
         return str(max(there, key=lambda path: path.stat().st_mtime))
     if resume == "latest" or not (runs / resume).is_dir():

@@ -138,9 +138,7 @@ class Outbox:
         whole = filter(None, map(self._record, range(self.capacity)))
         there = np.sort([_sequence_of(record) for record in whole])
         if len(there):
-            gaps = np.flatnonzero(
-                np.diff(there) != 1
-            )  # on a disk, where all is not written at once
+            gaps = np.flatnonzero(np.diff(there) != 1)  # of a disk that was switched off
             self._first = int(there[gaps[-1] + 1 if len(gaps) else 0])
             self.written = int(there[-1]) + 1
 

@@ -64,10 +64,17 @@ def test_the_newest_run_of_the_robot_is_resumed(tmp_path):
     runs = tmp_path / "mbrl" / "runs"
     code, text = bringup("resume:=latest", XDG_DATA_HOME=str(tmp_path))
     assert code == 1 and f"argument resume: no run 'latest' of cartpole in {runs}" in text
-    for number, name in enumerate(("cartpole-b", "cartpole-a", "cartpole_pilco-c")):
+    day = "20251125-120000"
+    names = (
+        "cartpole-20251125-130000",
+        f"cartpole-{day}",
+        f"cartpole-2-{day}",
+        f"a-cartpole-{day}",
+    )
+    for number, name in enumerate(names):
         (runs / name).mkdir(parents=True)
         os.utime(runs / name, (number, number))
     code, text = bringup("resume:=latest", f"run_dir:={tmp_path}", XDG_DATA_HOME=str(tmp_path))
     assert code == 1 and "argument resume: a run_dir is given as well" in text
     code, text = bringup("resume:=latest", "duration:=0.2", XDG_DATA_HOME=str(tmp_path))
-    assert code == 0 and f"run {runs / 'cartpole-a'}: 0 transitions" in text
+    assert code == 0 and f"run {runs / names[1]}: 0 transitions" in text
