@@ -15,13 +15,13 @@ from contextlib import closing
 from pathlib import Path
 
 import rclpy
-from mbrl_msgs.msg import ControllerStatus, Transition
+from mbrl_msgs.msg import Acknowledgement, ControllerStatus, Transition
 from rclpy.executors import SingleThreadedExecutor
 
 from benchmarks.loop import PROCESSES
 from benchmarks.report import Row, progress
 from mbrl_node.data import RunStore, StoreError
-from mbrl_node.ros.qos import TRANSITIONS
+from mbrl_node.ros.qos import ACKNOWLEDGEMENTS, TRANSITIONS
 
 KINDS: dict[str, tuple[str, ...]] = {
     "learner": ("learner",),
@@ -40,8 +40,10 @@ class Witness:
 
     def __init__(self, launch: subprocess.Popen[bytes], domain: int, log: Path) -> None:
         self._launch, self._log = launch, log
-        self.seen: set[tuple[int, int]] = set()  # session and sequence of each
+        self.seen: set[tuple[int, int, int]] = set()  # session, sequence and stamp (ns) of each
+        self.newest_session = 0
         self.unacknowledged: list[int] = []
+        self.acknowledgements = 0
         self._context = rclpy.Context()
         rclpy.init(args=[], context=self._context, domain_id=domain)
         self._node = rclpy.create_node("witness", context=self._context)
@@ -52,12 +54,23 @@ class Witness:
             (ControllerStatus, "status", self._on_status, 10),
         ):
             self._node.create_subscription(kind, f"/mbrl_controller/{topic}", take, qos)
+        self._node.create_subscription(
+            Acknowledgement,
+            "/mbrl_learner/acknowledgement",
+            self._on_acknowledgement,
+            ACKNOWLEDGEMENTS,
+        )
 
     def _on_transition(self, msg: Transition) -> None:
-        self.seen.add((msg.session, msg.sequence))
+        stamp = msg.stamp.sec * 10**9 + msg.stamp.nanosec
+        self.seen.add((msg.session, msg.sequence, stamp))
+        self.newest_session = max(self.newest_session, msg.session)
 
     def _on_status(self, msg: ControllerStatus) -> None:
         self.unacknowledged.append(msg.unacknowledged)
+
+    def _on_acknowledgement(self, _: Acknowledgement) -> None:
+        self.acknowledgements += 1
 
     def wait(self, condition: Callable[[], object], what: str) -> float:
         """Waits until it holds; how long that took, s."""
@@ -73,10 +86,13 @@ class Witness:
         until = time.monotonic() + seconds
         self.wait(lambda: time.monotonic() >= until, "the passing of time")
 
-    def goes_on(self) -> float:
-        """Waits for transitions that were not published before; how long that took, s."""
+    def goes_on(self, session: int = 0) -> float:
+        """Waits for transitions that were not published before, of a session after that one; how
+        long that took, s."""
         count = len(self.seen)
-        return self.wait(lambda: len(self.seen) > count + 2, "a transition")
+        return self.wait(
+            lambda: len(self.seen) > count + 2 and self.newest_session > session, "a transition"
+        )
 
     def pid(self, name: str) -> int | None:
         """Of one of the launched processes."""
@@ -92,7 +108,15 @@ class Witness:
                 continue
         return None
 
-    def comes_back(self, name: str, killed: int | None) -> None:
+    def kill(self, name: str) -> int:
+        """Kills one of the processes, that has to be there; its number."""
+        number = self.pid(name)
+        if number is None:
+            raise SystemExit(f"the {name} is not there:\n{self._log.read_text()[-3000:]}")
+        os.kill(number, signal.SIGKILL)
+        return number
+
+    def comes_back(self, name: str, killed: int) -> None:
         """Waits for a process in the place of the one that was killed."""
         self.wait(lambda: self.pid(name) not in (None, killed), f"a new {name}")
 
@@ -141,21 +165,26 @@ def kills(count: int, seed: int = 0) -> tuple[list[Row], Row]:
             it.goes_on()
             for number in range(count):
                 kind = list(KINDS)[number % len(KINDS)]
+                if "learner" in KINDS[kind]:  # one that has not stored anything yet is no test
+                    it.wait(lambda: it.acknowledgements, "storing")
                 it.look(draw.uniform(0.2, 2.0))
-                old = {process: it.pid(process) for process in KINDS[kind]}
-                for pid in old.values():
-                    if pid is not None:
-                        os.kill(pid, signal.SIGKILL)
-                for process, pid in old.items():
+                killed = {process: it.kill(process) for process in KINDS[kind]}
+                # A controller that was killed has gone on when the next one has.
+                took = it.goes_on(it.newest_session if "controller" in killed else 0)
+                for process, pid in killed.items():
                     it.comes_back(process, pid)
+                if "learner" in killed:
+                    it.acknowledgements = 0
                 row = rows[kind]
                 row["times"] += 1
-                longest = max(row["longest_until_it_went_on_s"], it.goes_on())
+                longest = max(row["longest_until_it_went_on_s"], took)
                 row["longest_until_it_went_on_s"] = longest
                 row["unreadable"] += not readable(database)
                 progress(f"{number + 1} of {count}: killed {kind}, {len(it.seen)} transitions seen")
             it.unacknowledged.clear()
-            it.wait(lambda: 0 in it.unacknowledged, "acknowledgement of everything")
+            it.wait(
+                lambda: it.unacknowledged[-2:] == [0, 0], "acknowledgement of everything, twice"
+            )
         finally:
             launch.send_signal(signal.SIGINT)
             code = launch.wait(30)
@@ -165,22 +194,24 @@ def kills(count: int, seed: int = 0) -> tuple[list[Row], Row]:
         return list(rows.values()), compared(database, it.seen, rows)
 
 
-def compared(database: Path, seen: set[tuple[int, int]], rows: dict[str, Row]) -> Row:
+def compared(database: Path, seen: set[tuple[int, int, int]], rows: dict[str, Row]) -> Row:
     """What is in the database beside what was seen."""
     records = RunStore(database, read_only=True).records()
-    keys = list(zip(records["session"].tolist(), records["sequence"].tolist(), strict=True))
-    steps = zip(*(records[name].tolist() for name in ("session", "episode", "step")), strict=True)
-    doubled = sum(n - 1 for n in Counter(keys).values())
-    doubled += sum(n - 1 for n in Counter(steps).values())
-    stored, newest = set(keys), Counter[int]()
+    names = "session", "sequence", "stamp"
+    stored = list(zip(*(records[name].tolist() for name in names), strict=True))
+    keys = [(session, sequence) for session, sequence, _ in stored]
+    stamps = [(session, stamp) for session, _, stamp in stored]
+    doubled = sum(n - 1 for each in (keys, stamps) for n in Counter(each).values())
+    newest = Counter[int]()
     for session, sequence in keys:
         newest[session] = max(newest[session], sequence)
-    wanted = {(session, k) for session, last in newest.items() for k in range(last + 1)}
+    gaps = {(session, k) for session, last in newest.items() for k in range(last + 1)} - set(keys)
+    missed = {(session, sequence) for session, sequence, _ in seen - set(stored)}
     return {
         "kills": sum(row["times"] for row in rows.values()),
         "sessions": len(newest),
         "transitions": len(keys),
-        "lost": len((wanted | seen) - stored),
+        "lost": len(gaps | missed),
         "doubled": doubled,
         "unreadable": sum(row["unreadable"] for row in rows.values()),
     }
