@@ -127,8 +127,8 @@ def main() -> None:
         "transitions_read": len(records),
     }
     killed: list[Row] = []
-    if find_spec("rclpy") is None:
-        progress("ROS is not there, so that nothing is killed")
+    if None in map(find_spec, ("rclpy", "mbrl_msgs")):
+        progress("ROS, or this workspace of it, is not there, so that nothing is killed")
     elif count := 3 if options.quick else options.kills:
         from benchmarks.store_kills import kills
 
