@@ -27,12 +27,10 @@ of a second, over the 6 s before the change and the last 6 s.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import math
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import tempfile
@@ -51,6 +49,7 @@ from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 
+from benchmarks.launching import launched
 from benchmarks.report import Row, progress, report
 from mbrl_node.ros.convert import from_time
 from mbrl_node.ros.extract import compile_fields
@@ -91,30 +90,6 @@ def robot_file(folder: Path) -> Path:
     result = folder / "cartpole_long.yaml"
     result.write_text(yaml.safe_dump(robot))
     return result
-
-
-@contextlib.contextmanager
-def launched(log: Path, domain: int, **arguments: Any) -> Iterator[subprocess.Popen]:
-    """The system, ended with Ctrl-C if it has not ended before."""
-    with open(log, "wb") as out:
-        process = subprocess.Popen(
-            [
-                *("ros2", "launch", "mbrl", "bringup.launch.py"),
-                *(f"{name}:={value}" for name, value in arguments.items()),
-            ],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=os.environ | {"ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": str(log.parent)},
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        code = process.wait(PATIENCE)
-        if code:
-            raise SystemExit(f"the launch ended with {code}:\n{log.read_text()[-3000:]}")
 
 
 class Watcher:

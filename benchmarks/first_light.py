@@ -11,9 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import signal
 import statistics
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -23,6 +21,7 @@ from mbrl_msgs.msg import ControllerStatus
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 
+from benchmarks.launching import launched
 from benchmarks.report import Row, progress, report
 
 
@@ -44,34 +43,15 @@ def run(seed: int, limit: float, arguments: list[str]) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         begin = time.monotonic()
         log = Path(folder) / "launch.log"
-        with open(log, "wb") as out:
-            launch = subprocess.Popen(
-                [
-                    "ros2",
-                    "launch",
-                    "mbrl",
-                    "bringup.launch.py",
-                    f"seed:={seed}",
-                    f"run_dir:={folder}/run",
-                    f"duration:={limit}",
-                    *arguments,
-                ],
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env=os.environ | {"ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": folder},
-            )
-        try:
+        named = {"seed": seed, "run_dir": Path(folder) / "run", "duration": limit}
+        with launched(log, domain, *arguments, **named) as launch:
             while launch.poll() is None and not (seen and not math.isnan(seen[-1][1].solved_at)):
                 executor.spin_once(timeout_sec=0.2)
             wall = time.monotonic() - begin
-        finally:
-            launch.send_signal(signal.SIGINT)
-            code = launch.wait(30)
         node.destroy_node()
         rclpy.shutdown(context=context)
-        if code != 0 or not seen:
-            raise SystemExit(f"the launch ended with {code}:\n{log.read_text()[-3000:]}")
+        if not seen:
+            raise SystemExit(f"the launch said nothing:\n{log.read_text()[-3000:]}")
     last = seen[-1][1]
     ticks, elapsed = last.ticks - seen[0][1].ticks, seen[-1][0] - seen[0][0]
     return {

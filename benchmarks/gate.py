@@ -17,13 +17,14 @@ counted is the time until the controller has gone back to the good one.
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 from copy import deepcopy
 from pathlib import Path
 
 import torch
 
-from benchmarks.gate_in_use import in_use
+from benchmarks.gate_in_use import in_use, shuffled
 from benchmarks.report import Row, progress, report
 from mbrl_node.agent import Agent, AgentConfig
 from mbrl_node.data import ReplayBuffer
@@ -84,11 +85,7 @@ def sabotaged(
         with torch.no_grad():
             trainer.model.dynamics.net.weights[seed % 2].view(-1)[seed] = float("nan")
     elif kind == "shuffled":
-        mixed = deepcopy(own)
-        data = mixed.batch()
-        change = (data.next_state - data.state[:, : data.next_state.shape[1]])[torch.randperm(size)]
-        data.next_state.copy_(data.state[:, : data.next_state.shape[1]] + change)
-        trainer.train(mixed, 400)
+        trainer.train(shuffled(own, torch.Generator().manual_seed(seed)), 400)
     elif kind == "other robot":
         trainer.train(other, 400)
     elif kind == "few":
@@ -143,7 +140,7 @@ def judged(seconds: float, trials: int, good_updates: int) -> list[Row]:
                 "update": "good",
                 "trials": made,
                 "refused": refused,
-                "error": learner.progress.horizon_error,
+                "error": learner.latest.horizon_error if learner.latest else math.nan,
                 "error_in_use": verdicts[0].old.state,
             }
         )

@@ -32,7 +32,8 @@ from typing import Any
 import torch
 from mbrl_msgs.msg import Event, ModelUpdate, Transition
 
-from benchmarks.adapt import Watcher, launched, robot_file
+from benchmarks.adapt import Watcher, robot_file
+from benchmarks.launching import launched
 from benchmarks.report import Row, progress, report
 from mbrl_node.data import ReplayBuffer, RunStore
 from mbrl_node.learning import Trainer, TrainerConfig

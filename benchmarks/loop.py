@@ -20,12 +20,10 @@ import argparse
 import contextlib
 import math
 import os
-import signal
 import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,17 +36,12 @@ from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
+from benchmarks.launching import PROCESSES, launched, processes
 from benchmarks.report import Row, progress, report
 from mbrl_node.spec import load_spec
 
 WARM_UP = 5.0  # s after the chosen controller began to act
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
-PROCESSES = {
-    "sim": b"lib/mbrl/sim",
-    "controller": b"lib/mbrl/controller",
-    "planner": b"mbrl_node.control.plan_server",
-    "learner": b"lib/mbrl/learner",
-}
 
 
 @dataclass(frozen=True)
@@ -95,47 +88,13 @@ def parameter_file(folder: Path, case: Case) -> Path:
     return result
 
 
-@contextlib.contextmanager
-def launched(folder: Path, run_dir: Path, case: Case, domain: int) -> Iterator[subprocess.Popen]:
-    """The system, ended with Ctrl-C."""
-    log = folder / f"{case.name.replace(' ', '_')}.log"
-    with open(log, "wb") as out:
-        process = subprocess.Popen(
-            [
-                *("ros2", "launch", "mbrl", "bringup.launch.py"),
-                f"robot:={robot_file(folder, case.rate)}",
-                f"params:={parameter_file(folder, case)}",
-                f"controller:={case.controller}",
-                f"learn:={str(case.learn).lower()}",
-                f"use_sim_time:={str(case.sim_time).lower()}",
-                f"run_dir:={run_dir}",
-            ],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=os.environ | {"ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": str(folder)},
-        )
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGINT)
-        code = process.wait(30)
-        if code:
-            raise SystemExit(f"the launch ended with {code}:\n{log.read_text()[-3000:]}")
-
-
-def cpu_times(session: int) -> dict[str, float]:
+def cpu_times(launch: subprocess.Popen[bytes]) -> dict[str, float]:
     """s of a core that each of the launched processes has used."""
     result: dict[str, float] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError):  # it has just ended
-            if os.getsid(int(stat.parent.name)) != session:
-                continue
-            command = (stat.parent / "cmdline").read_bytes().split(b"\0")
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-            for name, program in PROCESSES.items():
-                if any(part.endswith(program) for part in command):
-                    result[name] = (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
+    for name, folder in processes(launch).items():
+        with contextlib.suppress(OSError):  # it has just ended
+            fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+            result[name] = (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
     return result
 
 
@@ -169,7 +128,17 @@ def run(case: Case, seconds: float, folder: Path, run_dir: Path) -> Row:
         node.create_subscription(
             Float64MultiArray, "/effort_controller/commands", sent(seen.commands), 10
         )
-    with launched(folder, run_dir, case, domain) as launch:
+    log = folder / f"{case.name.replace(' ', '_')}.log"
+    with launched(
+        log,
+        domain,
+        robot=robot_file(folder, case.rate),
+        params=parameter_file(folder, case),
+        controller=case.controller,
+        learn=str(case.learn).lower(),
+        use_sim_time=str(case.sim_time).lower(),
+        run_dir=run_dir,
+    ) as launch:
 
         def spin(seconds: float) -> None:
             until = time.monotonic() + seconds
@@ -182,13 +151,13 @@ def run(case: Case, seconds: float, folder: Path, run_dir: Path) -> Row:
             if launch.poll() is not None or time.monotonic() > patience:
                 raise SystemExit(f"{case.name}: {case.controller} never acted")
         spin(WARM_UP)
-        first, session = len(seen.timing), os.getsid(launch.pid)
+        first = len(seen.timing)
         seen.states.clear(), seen.commands.clear()
-        processes, cores, begin = cpu_times(session), core_times(), time.monotonic()
+        before, cores, begin = cpu_times(launch), core_times(), time.monotonic()
         models = seen.status[-1].model_version
         spin(seconds)
         elapsed = time.monotonic() - begin
-        used = {k: (v - processes.get(k, 0.0)) / elapsed for k, v in cpu_times(session).items()}
+        used = {k: (v - before.get(k, 0.0)) / elapsed for k, v in cpu_times(launch).items()}
         busy = np.divide(*(core_times() - cores).T)
     node.destroy_node()
     rclpy.shutdown(context=context)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import signal
 import subprocess
 import tempfile
 import time
@@ -21,25 +20,21 @@ from mbrl_msgs.msg import ControllerStatus, LearnerStatus
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 
-from benchmarks.loop import PROCESSES
+from benchmarks.launching import launched, processes
 from benchmarks.report import Row, progress, report
 from mbrl_node.ros.convert import from_time
 
 PATIENCE = 90.0  # s until there is a model in command
 
 
-def memory(session: int) -> dict[str, float]:
+def memory(launch: subprocess.Popen[bytes]) -> dict[str, float]:
     """MB that each of the launched processes has in memory."""
     result: dict[str, float] = {}
-    for status in Path("/proc").glob("[0-9]*/status"):
-        with contextlib.suppress(OSError, ValueError):  # it has just ended
-            if os.getsid(int(status.parent.name)) != session:
-                continue
-            command = (status.parent / "cmdline").read_bytes().split(b"\0")
-            lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-            for name, program in PROCESSES.items():
-                if any(part.endswith(program) for part in command):
-                    result[name] = int(lines["VmRSS"].split()[0]) / 1000
+    for name, folder in processes(launch).items():
+        with contextlib.suppress(OSError, KeyError):  # it has just ended
+            lines = (folder / "status").read_text().splitlines()
+            values = dict(line.split(":", 1) for line in lines)
+            result[name] = int(values["VmRSS"].split()[0]) / 1000
     return result
 
 
@@ -55,41 +50,30 @@ def run(minutes: int, rate: float, folder: Path) -> list[Row]:
     learner: list[LearnerStatus] = []
     node.create_subscription(ControllerStatus, "/mbrl_controller/status", control.append, 10)
     node.create_subscription(LearnerStatus, "/mbrl_learner/status", learner.append, 10)
-    log = folder / "launch.log"
-    with open(log, "wb") as out:
-        launch = subprocess.Popen(
-            [
-                *("ros2", "launch", "mbrl", "bringup.launch.py"),
-                *(f"rate:={rate}", f"run_dir:={folder}/run", "use_sim_time:=false"),
-            ],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=os.environ | {"ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": str(folder)},
-        )
+    log, rows = folder / "launch.log", []
+    arguments = {"rate": rate, "run_dir": folder / "run", "use_sim_time": "false"}
+    with launched(log, domain, **arguments) as launch:
 
-    def spin(until: float) -> None:
-        while time.monotonic() < until and launch.poll() is None:
-            executor.spin_once(timeout_sec=0.5)
+        def spin(until: float) -> None:
+            while time.monotonic() < until:
+                executor.spin_once(timeout_sec=0.5)
+                if launch.poll() is not None:
+                    raise SystemExit(f"it ended:\n{log.read_text()[-3000:]}")
 
-    rows = []
-    try:
         begin = time.monotonic()
         while not (control and control[-1].model_version and learner):
             spin(time.monotonic() + 0.5)
-            if launch.poll() is not None or time.monotonic() > begin + PATIENCE:
+            if time.monotonic() > begin + PATIENCE:
                 raise SystemExit(f"it never learned:\n{log.read_text()[-3000:]}")
         begin, last = time.monotonic(), control[-1]
         for minute in range(1, minutes + 1):
             spin(begin + 60.0 * minute)
-            if launch.poll() is not None:
-                raise SystemExit(f"it ended:\n{log.read_text()[-3000:]}")
             now = control[-1]
             seconds = (from_time(now.header.stamp) - from_time(last.header.stamp)) * 1e-9
             rows.append(
                 {
                     "minute": minute,
-                    **{f"{name}_mb": size for name, size in memory(launch.pid).items()},
+                    **{f"{name}_mb": size for name, size in memory(launch).items()},
                     "rate_hz": (now.ticks - last.ticks) / seconds,
                     "missed": now.deadline_misses - last.deadline_misses,
                     "transitions": learner[-1].transitions,
@@ -100,13 +84,8 @@ def run(minutes: int, rate: float, folder: Path) -> list[Row]:
             progress(" ".join(f"{k}={v:.4g}" for k, v in rows[-1].items()))
             last = now
             del control[:-1], learner[:-1]
-    finally:
-        launch.send_signal(signal.SIGINT)
-        code = launch.wait(30)
-        node.destroy_node()
-        rclpy.shutdown(context=context)
-    if code:
-        raise SystemExit(f"the launch ended with {code}:\n{log.read_text()[-3000:]}")
+    node.destroy_node()
+    rclpy.shutdown(context=context)
     return rows
 
 

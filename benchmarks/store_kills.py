@@ -18,9 +18,10 @@ import rclpy
 from mbrl_msgs.msg import Acknowledgement, ControllerStatus, Transition
 from rclpy.executors import SingleThreadedExecutor
 
-from benchmarks.loop import PROCESSES
+from benchmarks.launching import launched, processes
 from benchmarks.report import Row, progress
 from mbrl_node.data import RunStore, StoreError
+from mbrl_node.ros.convert import from_time
 from mbrl_node.ros.qos import ACKNOWLEDGEMENTS, TRANSITIONS
 
 KINDS: dict[str, tuple[str, ...]] = {
@@ -49,21 +50,16 @@ class Witness:
         self._node = rclpy.create_node("witness", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
+        acknowledged = "/mbrl_learner/acknowledgement"
         for kind, topic, take, qos in (
-            (Transition, "transitions", self._on_transition, TRANSITIONS),
-            (ControllerStatus, "status", self._on_status, 10),
+            (Transition, "/mbrl_controller/transitions", self._on_transition, TRANSITIONS),
+            (ControllerStatus, "/mbrl_controller/status", self._on_status, 10),
+            (Acknowledgement, acknowledged, self._on_acknowledgement, ACKNOWLEDGEMENTS),
         ):
-            self._node.create_subscription(kind, f"/mbrl_controller/{topic}", take, qos)
-        self._node.create_subscription(
-            Acknowledgement,
-            "/mbrl_learner/acknowledgement",
-            self._on_acknowledgement,
-            ACKNOWLEDGEMENTS,
-        )
+            self._node.create_subscription(kind, topic, take, qos)
 
     def _on_transition(self, msg: Transition) -> None:
-        stamp = msg.stamp.sec * 10**9 + msg.stamp.nanosec
-        self.seen.add((msg.session, msg.sequence, stamp))
+        self.seen.add((msg.session, msg.sequence, from_time(msg.stamp)))
         self.newest_session = max(self.newest_session, msg.session)
 
     def _on_status(self, msg: ControllerStatus) -> None:
@@ -96,17 +92,8 @@ class Witness:
 
     def pid(self, name: str) -> int | None:
         """Of one of the launched processes."""
-        for command in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                number = int(command.parent.name)
-                words = command.read_bytes().split(b"\0")
-                if os.getsid(number) == self._launch.pid and any(
-                    word.endswith(PROCESSES[name]) for word in words
-                ):
-                    return number
-            except OSError:  # it has just ended
-                continue
-        return None
+        folder = processes(self._launch).get(name)
+        return None if folder is None else int(folder.name)
 
     def kill(self, name: str) -> int:
         """Kills one of the processes, that has to be there; its number."""
@@ -149,48 +136,36 @@ def kills(count: int, seed: int = 0) -> tuple[list[Row], Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         log, database = folder / "launch.log", folder / "run" / "transitions.db"
-        with open(log, "wb") as out:
-            launch = subprocess.Popen(
-                [
-                    *("ros2", "launch", "mbrl", "bringup.launch.py"),
-                    *(f"run_dir:={database.parent}", "use_sim_time:=false"),
-                ],
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env=os.environ | {"ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": name},
-            )
-        it = Witness(launch, domain, log)
-        try:
-            it.goes_on()
-            for number in range(count):
-                kind = list(KINDS)[number % len(KINDS)]
-                if "learner" in KINDS[kind]:  # one that has not stored anything yet is no test
-                    it.wait(lambda: it.acknowledgements, "storing")
-                it.look(draw.uniform(0.2, 2.0))
-                killed = {process: it.kill(process) for process in KINDS[kind]}
-                # A controller that was killed has gone on when the next one has.
-                took = it.goes_on(it.newest_session if "controller" in killed else 0)
-                for process, pid in killed.items():
-                    it.comes_back(process, pid)
-                if "learner" in killed:
-                    it.acknowledgements = 0
-                row = rows[kind]
-                row["times"] += 1
-                longest = max(row["longest_until_it_went_on_s"], took)
-                row["longest_until_it_went_on_s"] = longest
-                row["unreadable"] += not readable(database)
-                progress(f"{number + 1} of {count}: killed {kind}, {len(it.seen)} transitions seen")
-            it.unacknowledged.clear()
-            it.wait(
-                lambda: it.unacknowledged[-2:] == [0, 0], "acknowledgement of everything, twice"
-            )
-        finally:
-            launch.send_signal(signal.SIGINT)
-            code = launch.wait(30)
-            it.close()
-        if code:
-            raise SystemExit(f"the launch ended with {code}:\n{log.read_text()[-3000:]}")
+        with launched(log, domain, run_dir=database.parent, use_sim_time="false") as launch:
+            it = Witness(launch, domain, log)
+            try:
+                it.goes_on()
+                for number in range(count):
+                    kind = list(KINDS)[number % len(KINDS)]
+                    if "learner" in KINDS[kind]:  # one that has not stored anything yet is no test
+                        it.wait(lambda: it.acknowledgements, "storing")
+                    it.look(draw.uniform(0.2, 2.0))
+                    killed = {process: it.kill(process) for process in KINDS[kind]}
+                    # A controller that was killed has gone on when the next one has.
+                    took = it.goes_on(it.newest_session if "controller" in killed else 0)
+                    for process, pid in killed.items():
+                        it.comes_back(process, pid)
+                    if "learner" in killed:
+                        it.acknowledgements = 0
+                    row = rows[kind]
+                    row["times"] += 1
+                    longest = max(row["longest_until_it_went_on_s"], took)
+                    row["longest_until_it_went_on_s"] = longest
+                    row["unreadable"] += not readable(database)
+                    progress(
+                        f"{number + 1} of {count}: killed {kind}, {len(it.seen)} transitions seen"
+                    )
+                it.unacknowledged.clear()
+                it.wait(
+                    lambda: it.unacknowledged[-2:] == [0, 0], "acknowledgement of everything, twice"
+                )
+            finally:
+                it.close()
         return list(rows.values()), compared(database, it.seen, rows)
 
 

@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["learning", "gym_tasks", "plan", "store"])
-def test_a_quick_benchmark_prints_one_json_object(name):
+def quick(name: str) -> tuple[dict, str]:
+    """The object that a benchmark prints in a quick run, and its progress."""
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--json"],
         cwd=ROOT,
@@ -20,35 +20,26 @@ def test_a_quick_benchmark_prints_one_json_object(name):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    return json.loads(done.stdout), done.stderr
+
+
+@pytest.mark.parametrize("name", ["learning", "gym_tasks", "plan", "store"])
+def test_a_quick_benchmark_prints_one_json_object(name):
+    found, _ = quick(name)
     assert set(found) == {"machine", "results", "summary"} and found["results"]
 
 
 def test_faults_are_caused_and_told_as_one_json_object():
     pytest.importorskip("rclpy")
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.faults", "--quick", "--json"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout)["summary"]
-    assert summary["ok"] == summary["faults"] > 0, done.stderr
+    found, said = quick("faults")
+    summary = found["summary"]
+    assert summary["ok"] == summary["faults"] > 0, said
 
 
 def test_a_robot_changes_and_what_comes_of_it_is_one_json_object():
     pytest.importorskip("rclpy")
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.adapt", "--quick", "--json"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert set(json.loads(done.stdout)["summary"]) == {"gain learning", "gain frozen"}
+    found, _ = quick("adapt")
+    assert set(found["summary"]) == {"gain learning", "gain frozen"}
 
 
 def test_side_by_side_says_how_mbrl_lib_is_installed_where_it_is_not(tmp_path):

@@ -1,0 +1,69 @@
+"""The launched system, as benchmarks start it, and its processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+PATIENCE = 60.0  # s for its end
+PROCESSES = {
+    "sim": b"lib/mbrl/sim",
+    "controller": b"lib/mbrl/controller",
+    "planner": b"mbrl_node.control.plan_server",
+    "learner": b"lib/mbrl/learner",
+}
+
+
+@contextlib.contextmanager
+def launched(
+    log: Path, domain: int, *arguments: str, **named: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`ros2 launch mbrl bringup.launch.py` in a session of its own, ended with Ctrl-C if it has not
+    ended before.
+
+    Args:
+        log: what it prints; its folder is that of ROS' own logs.
+        arguments, named: of the launch file, `name:=value` each or by name.
+
+    Raises:
+        SystemExit: it ended with an error.
+    """
+    with open(log, "wb") as out:
+        process = subprocess.Popen(
+            [
+                *("ros2", "launch", "mbrl", "bringup.launch.py"),
+                *arguments,
+                *(f"{name}:={value}" for name, value in named.items()),
+            ],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=os.environ | {"ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": str(log.parent)},
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        code = process.wait(PATIENCE)
+        if code:
+            raise SystemExit(f"the launch ended with {code}:\n{log.read_text()[-3000:]}")
+
+
+def processes(launch: subprocess.Popen[bytes]) -> dict[str, Path]:
+    """The folders in /proc of those of its processes that are there, by name."""
+    result: dict[str, Path] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if os.getsid(int(folder.name)) != launch.pid:
+                continue
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            for name, program in PROCESSES.items():
+                if any(word.endswith(program) for word in words):
+                    result[name] = folder
+    return result
