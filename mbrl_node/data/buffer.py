@@ -99,6 +99,16 @@ class ReplayBuffer:
         [N]."""
         return self._episode[: self._size]
 
+    def starts(self, steps: int, rows: range | None = None) -> Tensor:
+        """The rows from which so many steps follow each other without a break, [S].
+
+        Args:
+            rows: that all of these steps lie within; None: all.
+        """
+        rows = range(self._size) if rows is None else rows
+        begin = torch.arange(rows.start, max(rows.start, rows.stop - steps + 1))
+        return begin[self._first[begin] == self._first[begin + steps - 1]]
+
     def batch(self, history: int = 1, start: int = 0) -> Batch:
         """All rows from `start` on; views of the buffer where `history` is 1."""
         (n, m), size = self._dims, self._size

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mbrl_node.data import ReplayBuffer
 from mbrl_node.models import WorldModel
+from mbrl_node.models.checkpoint import all_finite
 from mbrl_node.spec.task import Task
 
 MOST_STARTS = 128
@@ -72,7 +73,6 @@ class Gate:
 
     def __init__(self, task: Task, config: GateConfig, dt: float) -> None:
         self._task, self._config = task, config
-        self.margin = config.margin
         self.steps = max(2, round(config.horizon / dt))
         self._block = 2 * self.steps
         self._kept = 8  # stretches
@@ -113,17 +113,13 @@ class Gate:
         starts, unseen = self._starts(buffer, era)
         scale = self._scale(new, buffer)
         score_new = self._score(new, buffer, starts, scale)
+        problem = "" if all_finite(new.state_dict()) else "its weights are not finite"
         if old is None:
-            finite = _finite(new)
-            problem = "" if finite else "its weights are not finite"
             return Verdict(score_new, Score(math.nan, math.nan), len(starts), False, problem)
         score_old = self._score(old, buffer, starts, scale)
-        margin = self.margin if margin is None else margin
-        problem = ""
-        if not _finite(new):
-            problem = "its weights are not finite"
-        elif len(starts) < FEWEST_STARTS:
-            pass  # there is nothing to judge by, and next to nothing it can have learned from
+        margin = self._config.margin if margin is None else margin
+        if problem or len(starts) < FEWEST_STARTS:
+            pass  # else there is next to nothing to judge by, nor that it can have learned from
         elif not score_new.state <= (1 + margin) * score_old.state + margin * FLOOR:
             problem = _worse("states", self._config.horizon, score_new.state, score_old.state)
         elif score_new.reward > (1 + 2 * margin) * score_old.reward + FLOOR:
@@ -132,10 +128,7 @@ class Gate:
 
     def _starts(self, buffer: ReplayBuffer, era: int) -> tuple[Tensor, bool]:
         """Rows to predict from [S], and whether they and what follows were set aside."""
-        aside = self.aside(buffer, era)
-        first, size = buffer.first(), len(buffer)
-        begin = torch.arange(era, max(era, size - self.steps + 1))
-        begin = begin[first[begin] == first[begin + self.steps - 1]]
+        aside, begin = self.aside(buffer, era), buffer.starts(self.steps, range(era, len(buffer)))
         whole = aside[begin] & aside[begin + self.steps - 1]
         if int(whole.sum()) > self._block - self.steps:  # of more than one stretch
             chosen = begin[whole]
@@ -144,12 +137,10 @@ class Gate:
 
     def _scale(self, world: WorldModel, buffer: ReplayBuffer) -> Tensor:
         """Mean square of how far the state goes in 1, 2, … steps, over all of the data, [H, d]."""
-        first, size, steps = buffer.first(), len(buffer), self.steps
-        begin = torch.arange(max(0, size - steps + 1))
-        begin = begin[first[begin] == first[begin + steps - 1]]
+        begin = buffer.starts(self.steps)
         begin = begin[_evenly(len(begin), 4 * MOST_STARTS)]
         data = buffer.batch()
-        there = data.next_state[begin[:, None] + torch.arange(steps)]
+        there = data.next_state[begin[:, None] + torch.arange(self.steps)]
         geometry = world.dynamics.geometry
         at = data.state[begin, None].expand_as(there).to(world.dynamics.device)
         moved = geometry.difference(at, there.to(at.device)).square().mean(0)
@@ -191,10 +182,6 @@ class Gate:
 def _root(mean_square: Tensor) -> float:
     found = float(mean_square.sqrt())
     return found if math.isfinite(found) else math.inf
-
-
-def _finite(world: WorldModel) -> bool:
-    return all(bool(torch.isfinite(value).all()) for value in world.state_dict().values())
 
 
 def _evenly(size: int, most: int) -> Tensor:

@@ -27,7 +27,6 @@ from mbrl_node.learning.gate import Gate, GateConfig
 from mbrl_node.learning.imagination import PolicyTrainer
 from mbrl_node.learning.inverse import InverseTrainer
 from mbrl_node.learning.priorities import Priorities, Surprise
-from mbrl_node.learning.refit import PATIENCE as PATIENCE_OF_REFIT
 from mbrl_node.learning.refit import Refit, RefitSchedule
 from mbrl_node.learning.trainer import Trainer, TrainerConfig, TrainReport
 from mbrl_node.learning.update import LearnerConfig, LearnerProgress, Update
@@ -191,7 +190,7 @@ class Learner:
             self._refit is not None
             or self._era_size < FEW
             or new >= min(GROWTH * self._era_size, LONGEST_WAIT / self._system.dt)
-            or self._surprise.value > SURPRISING
+            or self.progress.surprise > SURPRISING
             or bool(self._data.episode()[size - 1] >= self._trained_on)
         )
 
@@ -206,7 +205,7 @@ class Learner:
         self._priorities.note(rows, errors)
         self._surprise.note(errors)
         self.progress.surprise = self._surprise.value
-        if 0 < self._config.change < self._surprise.value and self._priorities.contradiction:
+        if 0 < self._config.change < self.progress.surprise and self._priorities.contradiction:
             self._begin_era(size)
 
     def _errors(self, rows: torch.Tensor) -> torch.Tensor:
@@ -217,13 +216,16 @@ class Learner:
         return model.square_errors(data.state, data.action, data.next_state)
 
     def _begin_era(self, size: int) -> None:
-        text = f"the robot has changed: the model's error is {self._surprise.value:.1f} times the "
-        text += "usual, and what it learns now contradicts what it learned before, which counts "
-        text += "little from now on"
+        text = (
+            f"the robot has changed: the model's error is {self.progress.surprise:.1f} times the "
+            "usual, and what it learns now contradicts what it learned before, which counts little "
+            "from now on"
+        )
         log.warning("%s", text)
         self.say("robot", "changed", text)
         self._priorities.begin_era(max(0, size - round(RECENT / self._system.dt)))
         self._surprise.forget()
+        self.progress.surprise = self._surprise.value
         self._refit, self._refits = None, RefitSchedule(self._config.refit, 0)
 
     def update(self, cancelled: Callable[[], bool] = lambda: False) -> Update | None:
@@ -257,7 +259,7 @@ class Learner:
         """A warm update: some gradient steps from the weights in use."""
         self._look()
         begin, size, trainer = time.monotonic(), len(self._data), self._trainer
-        weights, dynamics = self._weights(size), trainer.model.dynamics
+        weights, dynamics = self._weights(), trainer.model.dynamics
         if not self._settled:
             trainer.settle(self._data, weights)
             self._settled, self._good = True, trainer.snapshot()
@@ -280,10 +282,10 @@ class Learner:
                 trainer.restore(self._good)
         self._check_delay(size)
 
-    def _weights(self, size: int) -> torch.Tensor:
-        """How often each of the first rows is drawn, [N]."""
+    def _weights(self) -> torch.Tensor:
+        """How often each row is drawn, [N]."""
         aside = self._gate.aside(self._data, self._priorities.era)
-        return self._priorities.weights(size, aside)
+        return self._priorities.weights(len(self._data), aside)
 
     def _facts(self, size: int, report: TrainReport, seconds: float) -> dict[str, Any]:
         """Of a version that was trained on the first rows."""
@@ -307,7 +309,7 @@ class Learner:
         """Writes a new version if the gate lets it pass; tells whether it did."""
         in_use = None if self.latest is None else self._in_use
         parent = 0 if self.latest is None else self.latest.version
-        era, surprise = self._priorities.era, self._surprise.value
+        era, surprise = self._priorities.era, self.progress.surprise
         if surprise > SURPRISING:  # then older data may be of another robot
             era = max(era, len(self._data) - 2 * round(RECENT / self._system.dt))
         verdict = self._gate.compare(trainer.model, in_use, self._data, era, margin)
@@ -333,8 +335,6 @@ class Learner:
         self._good, self._refused_in_a_row = trainer.snapshot(), 0
         self.latest = Update.of(path, {"version": version.number, **facts})
         self.progress.accepted += 1
-        self.progress.held_out_error = facts["held_out_error"]
-        self.progress.horizon_error = facts["horizon_error"]
         self.progress.old_error = facts["old_error"]
         return True
 
@@ -352,10 +352,9 @@ class Learner:
             world = WorldModel.for_task(self._system, self._task, self._model_config)
             now = self._trainer.model
             world.policy, world.inverse = now.policy, now.inverse
-            config = self._trainer_config
-            config = config.model_copy(update={"patience": max(config.patience, PATIENCE_OF_REFIT)})
-            trainer = Trainer(world.to(self._device), config, len(self._data))
-            self._refit = Refit(trainer, self._data, self._weights(len(self._data)))
+            self._refit = Refit(
+                world.to(self._device), self._trainer_config, self._data, self._weights()
+            )
         refit = self._refit
         try:
             report = refit.advance()

@@ -7,7 +7,8 @@ from collections.abc import Generator
 from torch import Tensor
 
 from mbrl_node.data import ReplayBuffer
-from mbrl_node.learning.trainer import Trainer, TrainReport
+from mbrl_node.learning.trainer import Trainer, TrainerConfig, TrainReport
+from mbrl_node.models import WorldModel
 
 FIRST = 1000  # transitions at the first
 PATIENCE = 30  # epochs, instead of the trainer's: it is to be better than many warm updates
@@ -38,14 +39,20 @@ class Refit:
     """A fit under way.
 
     Args:
-        trainer: of a new model.
+        world: a new model.
+        config: of its trainer.
         weights: how much each row of the buffer counts, [N].
     """
 
-    def __init__(self, trainer: Trainer, buffer: ReplayBuffer, weights: Tensor) -> None:
-        self.trainer = trainer
+    def __init__(
+        self, world: WorldModel, config: TrainerConfig, buffer: ReplayBuffer, weights: Tensor
+    ) -> None:
+        config = config.model_copy(update={"patience": max(config.patience, PATIENCE)})
+        self.trainer = Trainer(world, config, seed=len(weights))
         self.transitions = len(weights)
-        self._slices: Generator[None, None, TrainReport] = trainer.epochs(buffer, weights=weights)
+        self._slices: Generator[None, None, TrainReport] = self.trainer.epochs(
+            buffer, weights=weights
+        )
 
     def advance(self, slices: int = 2) -> TrainReport | None:
         """Some dozens of gradient steps; the report when it has ended.

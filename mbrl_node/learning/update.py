@@ -68,8 +68,6 @@ class LearnerProgress:
     refused: int = 0
     rolled_back: int = 0
     reason: str = ""  # of the newest refusal
-    held_out_error: float = math.nan
-    horizon_error: float = math.nan
     old_error: float = math.nan
     surprise: float = math.nan
     gradient_steps_per_s: float = math.nan

@@ -159,11 +159,6 @@ class Versions:
         self._retain()
         return taken
 
-    def path(self, number: int) -> Path | None:
-        """The file of a version that may be used."""
-        path = checkpoint_path(self.folder, number)
-        return path if path.exists() else None
-
     def _places(self, number: int) -> list[Path]:
         return [checkpoint_path(f, number) for f in (self.folder, self.refused_folder)]
 

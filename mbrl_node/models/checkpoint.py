@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -56,7 +57,7 @@ def copy_checkpoint(source: Path, target: Path, info: dict[str, object]) -> None
         CheckpointError: the source is missing, damaged or not finite.
     """
     header, tensors = _read(source)
-    if not _finite(tensors):
+    if not all_finite(tensors):
         raise CheckpointError(f"{source}: has weights that are not finite")
     header["info"] = json.dumps(_info(source, header) | info)
     _write(target, save(tensors, header))
@@ -78,7 +79,8 @@ def _info(path: Path, header: dict[str, str]) -> dict[str, object]:
         raise CheckpointError(f"{path}: is damaged: {error}") from error
 
 
-def _finite(tensors: dict[str, torch.Tensor]) -> bool:
+def all_finite(tensors: Mapping[str, torch.Tensor]) -> bool:
+    """Whether no value of any tensor is infinite or no number."""
     return all(bool(torch.isfinite(t).all()) for t in tensors.values())
 
 
@@ -115,7 +117,7 @@ def load_checkpoint(path: Path, system: System) -> tuple[WorldModel, dict[str, o
     if header.get("inputs") != json.dumps(system.model_inputs):
         expected = json.dumps(system.model_inputs)
         raise CheckpointError(f"{path}: was learned from {header.get('inputs')}, not {expected}")
-    if not _finite(tensors):
+    if not all_finite(tensors):
         raise CheckpointError(f"{path}: has weights that are not finite")
     try:
         policy, inverse = header.get("policy"), header.get("inverse")

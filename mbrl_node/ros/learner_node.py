@@ -218,7 +218,7 @@ class LearnerNode(Node):
             return
         try:
             bad, good = map(int, event.subject.split())
-            in_use = {v.number for v in self._learner.store.versions() if v.state == "accepted"}
+            in_use = {v.number for v in self._learner.versions.all() if v.state == "accepted"}
             if bad not in in_use:  # it is an old story
                 return
             with self._no_update():

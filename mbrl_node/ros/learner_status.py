@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,7 @@ class LearnerReports:
         )
         for name in _OF_PROGRESS:
             setattr(status, name, getattr(progress, name))
+        status.held_out_error = status.horizon_error = math.nan
         if latest is not None:
             status.version = latest.version
             status.held_out_error = latest.held_out_error
@@ -89,8 +91,8 @@ class LearnerReports:
 
 
 _OF_PROGRESS = (
-    *("accepted", "refused", "rolled_back", "reason", "refitting", "held_out_error"),
-    *("horizon_error", "old_error", "surprise", "gradient_steps_per_s"),
+    *("accepted", "refused", "rolled_back", "reason", "refitting"),
+    *("old_error", "surprise", "gradient_steps_per_s"),
 )
 
 

@@ -76,10 +76,8 @@ class Rollouts:
 def starts(run: Run, rows: range, wanted: int) -> tuple[torch.Tensor, int]:
     """Rows from which there are enough unbroken steps, and how many steps; none where there are no
     two steps in a row."""
-    first = run.buffer.first()
     for steps in range(min(wanted, LONGEST, len(rows)), 1, -1):
-        begin = torch.arange(rows.start, rows.stop - steps + 1)
-        begin = begin[first[begin] == first[begin + steps - 1]]
+        begin = run.buffer.starts(steps, rows)
         if len(begin) >= FEWEST_STARTS or (steps == 2 and len(begin)):
             return torch.as_tensor(evenly(begin.numpy(), MOST_STARTS)), steps
     return torch.empty(0, dtype=torch.long), 0
