@@ -35,6 +35,12 @@ ARGUMENTS = [
         "robot", default_value="cartpole", description="name of a robot, or path to its YAML file"
     ),
     DeclareLaunchArgument(
+        "task",
+        default_value="",
+        description="what the robot is to do: name of one of its tasks, or path to a task's YAML "
+        "file; empty: the task of the robot's file",
+    ),
+    DeclareLaunchArgument(
         "controller",
         default_value="mppi",
         choices=[*CONTROLLERS, *(plugin.name for plugin in PLUGINS)],
@@ -141,7 +147,7 @@ def check(context: LaunchContext) -> list[DeclareLaunchArgument]:
     if changes_planned and argument["sim"] != "true":
         raise RuntimeError("argument change: only a simulated robot changes; use sim:=true")
     try:
-        spec = load_spec(argument["robot"])
+        spec = load_spec(argument["robot"], task=argument["task"])
         simulated = argument["sim"] == "true"
         changes = {} if simulated else {"sim": None}
         if float(argument["rate"]):
@@ -200,6 +206,7 @@ def node(executable: str, condition: IfCondition | None, parameters: dict) -> No
             LaunchConfiguration("params"),
             {
                 "robot": typed("robot", str),
+                "task": typed("task", str),
                 "rate": typed("rate", float),
                 "seed": typed("seed", int),
                 **parameters,

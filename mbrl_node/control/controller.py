@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from mbrl_node.data.transition import no_targets
 from mbrl_node.spec.system import System
 
 Array = NDArray[np.float64]
@@ -24,6 +25,7 @@ class Observation:
     state: Array  # [n]
     in_flight: tuple[Array, ...] = ()  # commands sent whose effect the state does not show yet,
     # oldest first, [m] each: the first is in effect now
+    targets: Array = field(default_factory=no_targets)  # what the task aims at, [t]
 
     def in_effect(self, action: Array) -> Array:
         """The command that is in effect at the measurement when `action` is sent, [m]."""

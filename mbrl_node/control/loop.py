@@ -20,8 +20,9 @@ from mbrl_node.control.safety import Envelope, SafetyFilter
 from mbrl_node.control.stops import Stops
 from mbrl_node.data import Transition
 from mbrl_node.spec import RobotSpec
+from mbrl_node.spec.goals import Goals
 from mbrl_node.spec.robot import delay_periods
-from mbrl_node.spec.terms import RangeTermination, TermReward, goal_function
+from mbrl_node.spec.terms import RangeTermination, Targets, TermReward
 
 Array = NDArray[np.float64]
 RESETTING = "the robot is being reset"
@@ -55,6 +56,7 @@ class ControlLoop:
         session: identifies this run in the transitions, see `Transition`.
         stops: what may stop the robot from outside; None: nothing does.
         dry_run: nothing is really sent, so there are no transitions.
+        seed: of the targets that the robot sets itself.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class ControlLoop:
         session: int,
         stops: Stops | None = None,
         dry_run: bool = False,
+        seed: int = 0,
     ) -> None:
         self._spec, self._manager, self.session = spec, manager, session
         self._stops, self._dry_run = stops or Stops(), dry_run
@@ -71,22 +74,20 @@ class ControlLoop:
         self._delay = delay_periods(spec)  # ticks
         self.safety = SafetyFilter(spec)
         self._envelope = Envelope(spec)
+        self.goals = Goals(spec, seed)
         self._commands: deque[Array] = deque(maxlen=self._delay + LONGEST_AGE)
         self._settle()
-        self._reward = TermReward(spec)
+        self._targets = Targets(spec)
+        self._reward = TermReward(spec, self._targets)
         self._terminated = RangeTermination(spec)
-        self._goal = goal_function(spec)
         self._sent: _Sent | None = None
         self._started: int | None = None  # robot time of the first tick
         self._last_time = 0  # of the last tick
         self._episode_start: int | None = None
-        self._goal_since: int | None = None
         self.resetting = False
         self._sequence = 0
         self.episode, self.step = 1, 0
         self.episode_return, self.last_return = 0.0, math.nan
-        self.solved_at = math.nan  # s of robot time at which the hold that solved the task began
-        self.held_time = 0.0  # s for which the goal holds without a break
         self.robot_time = 0.0  # s since the first tick
         self.safe_reason = "waits for the robot's state"
 
@@ -94,6 +95,16 @@ class ControlLoop:
     def transitions(self) -> int:
         """How many transitions there have been."""
         return self._sequence
+
+    @property
+    def held_time(self) -> float:
+        """s for which the goal holds without a break."""
+        return self.goals.held_time
+
+    @property
+    def solved_at(self) -> float:
+        """When the task was solved, s of robot time; see `Goals`."""
+        return self.goals.solved_at
 
     @property
     def episode_time(self) -> float:
@@ -147,9 +158,10 @@ class ControlLoop:
             return self._safe(RESETTING, send)
         if self._episode_start is None:
             self._episode_start = observation.time
+        events = list(filter(None, (self.goals.aim(observation.time),)))
         sent = self._act(observation, breach.message if breach else "", send)
-        events = self._watch_goal(observation)
         transition = self._complete(observation)
+        events += self.goals.watch(observation.state, observation.time, self._started or 0)
         self._sent = sent
         if transition is not None and (transition.terminated or transition.truncated):
             why = "left its limits" if transition.terminated else "reached its length"
@@ -174,7 +186,7 @@ class ControlLoop:
         self._commands.extend([self.last_action] * (self._delay + LONGEST_AGE))
 
     def _forget(self) -> None:
-        self._goal_since, self.held_time = None, 0.0
+        self.goals.begin()
         if self._sent is not None:
             self._sent = None
             self._manager.restart()
@@ -185,6 +197,8 @@ class ControlLoop:
         if lag:
             in_flight = tuple(list(self._commands)[-lag:])
             observation = replace(observation, in_flight=in_flight)
+        if self.goals.targets.size:
+            observation = replace(observation, targets=self.goals.targets)
         requested = self._manager.update(observation, self.last_action, breach)
         action = self._send(requested, send)
         self._manager.commanded(observation, action)
@@ -213,6 +227,9 @@ class ControlLoop:
         in_effect = sent.observation.in_effect(sent.action)
         next_state = torch.as_tensor(now.state)
         state, action = torch.as_tensor(sent.observation.state), torch.as_tensor(in_effect)
+        targets = sent.observation.targets
+        if targets.size:
+            self._targets.set(targets)
         reward = float(self._reward(state, action, next_state))
         terminated = bool(self._terminated(next_state))
         length = self._spec.episode.length
@@ -232,6 +249,7 @@ class ControlLoop:
             not terminated and self.episode_time >= length - 1e-6,
             sent.controller,
             sent.model_version,
+            targets,
         )
         self._sequence += 1
         self.step += 1
@@ -248,18 +266,3 @@ class ControlLoop:
         self.resetting = self._spec.episode.reset_service is not None
         self._episode_start = None if self.resetting else now.time
         return event
-
-    def _watch_goal(self, now: Observation) -> list[str]:
-        if self._goal is None or self._spec.goal is None or not self._goal(now.state):
-            self._goal_since, self.held_time = None, 0.0
-            return []
-        if self._goal_since is None:
-            self._goal_since = now.time
-        self.held_time = (now.time - self._goal_since) * 1e-9
-        if not math.isnan(self.solved_at) or self.held_time < self._spec.goal.hold_time:
-            return []
-        self.solved_at = self.robot_time - self.held_time
-        return [
-            f"SOLVED: the goal has held for {self.held_time:.1f} s without a break, "
-            f"beginning {self.solved_at:.1f} s after the first command"
-        ]

@@ -78,12 +78,12 @@ class PDController(Controller):
         }
         columns = []
         for action in self._spec.action.fields:
-            if action.joint not in found:
+            if action.destination not in found:
                 raise ValueError(
-                    f"{self.name}: the state has no {value} of '{action.joint}', the joint that "
-                    f"action '{action.name}' drives"
+                    f"{self.name}: the state has no {value} of '{action.destination}', the joint "
+                    f"that action '{action.name}' drives"
                 )
-            columns.append(found[action.joint])
+            columns.append(found[action.destination])
         return columns
 
     def set_reference(self, states: ArrayLike) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from mbrl_node.control.candidates import Candidates, take_candidates
 from mbrl_node.control.controller import Array
 from mbrl_node.control.model_watch import Happened, ModelWatch
+from mbrl_node.data.transition import no_targets
 from mbrl_node.planning import Effort, Planner, PlanningError, Rollout
 
 SHOWN = 10  # of the sampled sequences, beside the plan
@@ -44,6 +45,7 @@ class PlanRequest:
     ages: Array  # s before the asking tick at which each was measured, [P + 1]
     past_actions: Array  # in effect in those before the last, [P, m]
     ahead: Array  # in effect from now until the plan holds, one a control period, [A, m]
+    targets: Array = field(default_factory=no_targets)  # what the task aims at, [t]
     show: bool  # somebody will look at it
 
     @property
@@ -144,6 +146,8 @@ class PlanMaker:
         return TimedPlan(request.time, request.asked, values, used[1], took, effort=planner.used)
 
     def _plan(self, rollout: Rollout, planner: Planner, request: PlanRequest) -> torch.Tensor:
+        if request.targets.size:
+            rollout.aim(request.targets)
         past = rollout.history - 1
         states = _tensor(request.states[-1 - past :], rollout)
         earlier = max(0, len(request.past_actions) - past)  # than the model looks back

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+
+
+def no_targets() -> Array:
+    """Those of a task that has none, [0]."""
+    return np.zeros(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +38,4 @@ class Transition:
     truncated: bool
     controller: str
     model_version: int
+    targets: Array = field(default_factory=no_targets)  # what the task aimed at, [t]

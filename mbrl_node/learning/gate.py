@@ -173,7 +173,9 @@ class Gate:
         found = _root(relative.mean())
         if task.reward is None:
             return Score(found, math.nan)
-        real = data.reward.sum(1)
+        real = task.real_reward(data.state[..., :n], data.action, data.next_state, data.reward).sum(
+            1
+        )
         miss = (paid.mean(0) - real).square().mean()
         spread = float(real.std(correction=0)) + 0.05 * float(real.abs().mean()) + 1e-6
         return Score(found, _root(miss) / spread)

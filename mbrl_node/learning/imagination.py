@@ -145,6 +145,8 @@ def imagine(
     """
     if task.reward is None:
         raise ValueError("the reward is neither given nor learned")
+    if task.aims:
+        raise ValueError("a policy does not see the task's targets: set policy.train to false")
     horizon, n = policy.horizon, policy.state_dim
     noise = torch.randn(horizon, *start.shape[:-1], policy.action_dim, generator=generator)
     path, actions = [start], []

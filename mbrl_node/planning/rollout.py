@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -15,7 +17,7 @@ from mbrl_node.planning.engine import EngineName, Precision, choose
 from mbrl_node.planning.native import NativePropagation, NativeTask
 from mbrl_node.planning.propagation import Draws, Propagation, draw
 from mbrl_node.spec.task import Task
-from mbrl_node.spec.terms import RewardFunction
+from mbrl_node.spec.terms import RewardFunction, TermReward
 
 MOST_STEPS = 200_000_000  # of all particles of all sequences; their states take some GB
 
@@ -123,6 +125,11 @@ class Rollout:
         """Where a rollout starts, [x], from the newest states [T, n] and the actions between them
         [T - 1, m]; see `DynamicsModel.model_state`."""
         return self.model.model_state(states, actions)
+
+    def aim(self, targets: NDArray[np.float64]) -> None:
+        """From now on rewards are for these targets of the task, [t]."""
+        if isinstance(self._task.reward, TermReward):
+            self._task.reward.targets.set(targets)
 
     def copy(self) -> Rollout:
         """Another that shares no weights with this one."""

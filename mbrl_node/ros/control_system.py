@@ -7,7 +7,6 @@ import math
 import re
 import threading
 import time
-from array import array
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,10 +18,8 @@ import torch
 from mbrl_msgs.msg import ControllerStatus, ModelUpdate
 from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
-from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
 from mbrl_node.control import (
@@ -42,6 +39,7 @@ from mbrl_node.control.planning_process import PlanningProcess
 from mbrl_node.control.return_watch import ReturnWatch
 from mbrl_node.data import Transition
 from mbrl_node.planning import RolloutConfig
+from mbrl_node.ros.commands import CommandPublisher
 from mbrl_node.ros.controllers import ControllerFactory, Learned, Surroundings, kind_of
 from mbrl_node.ros.delivery import Delivery, outboxes
 from mbrl_node.ros.diagnostics import DiagnosticsConfig
@@ -140,7 +138,9 @@ class ControlSystem:
         deadman = Deadman(settings.deadman_timeout) if settings.deadman_topic else None
         self._deadman = deadman
         self._ticks, self.misses, self._sent_at = 0, 0, 0
-        self.loop = ControlLoop(spec, self._manager, time.time_ns(), self._stops, settings.dry_run)
+        self.loop = ControlLoop(
+            spec, self._manager, time.time_ns(), self._stops, settings.dry_run, settings.seed
+        )
         self._events = EventPublisher(node, self.loop.session)
         self._undo.callback(self._events.flush)
         self.models.say = self._say
@@ -150,10 +150,10 @@ class ControlSystem:
         self._delivery = Delivery(node, spec, boxes, self._say)
         self._undo.callback(self._delivery.close)
         self._stop_inputs = StopInputs(node, self._stops, deadman, settings.deadman_topic)
-        self._inputs = Inputs(node, spec, self._get_controllers)
+        self._inputs = Inputs(node, spec, self._get_controllers, self.loop.goals)
         self._returns = ReturnWatch(spec.dt)
 
-        self._commands = node.create_publisher(Float64MultiArray, spec.action.topic, 1)
+        self._commands = CommandPublisher(node, spec, self.robot_time)
         if not settings.sync:  # in lock-step the learner answers with its model
             node.create_subscription(
                 ModelUpdate, "mbrl_learner/model", self.models.take_aside, LATEST
@@ -329,12 +329,12 @@ class ControlSystem:
 
     def _send(self, action: NDArray[Any]) -> None:
         if not self._settings.dry_run:
-            self._commands.publish(Float64MultiArray(data=array("d", action)))
+            self._commands.publish(action)
         self._sent_at = time.monotonic_ns()
 
     def confirm(self) -> None:
         """Waits until the last command has arrived, but not long."""
-        self._commands.wait_for_all_acked(Duration(seconds=0.3))
+        self._commands.confirm(0.3)
 
     def settle(self) -> None:
         """Waits until the learner has all transitions, but not long."""

@@ -53,6 +53,7 @@ def transition_to_msg(t: Transition, spec: RobotSpec, oldest: int = 0) -> Transi
         model_version=t.model_version,
         spec_hash=spec.hash,
         oldest=oldest,
+        targets=t.targets.tolist(),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from mbrl_node.spec import extract
 from mbrl_node.spec.errors import did_you_mean, show
 from mbrl_node.spec.extract import Extract, TopicError
-from mbrl_node.spec.topics import JointStateTopic, MessageTopic
+from mbrl_node.spec.topics import JointStateTopic, TopicOfPaths
 
 
 def message_class(kind: str) -> Any:
@@ -28,22 +28,23 @@ def message_class(kind: str) -> Any:
             ) from None
         raise TopicError(("type",), f"{show(kind)} cannot be imported: {error}") from None
     found = getattr(module, name, None)
-    if not hasattr(found, "get_fields_and_field_types"):
+    if not hasattr(found, "get_fields_andfield_types"):
         known = [n for n in vars(module) if hasattr(getattr(module, n), "SLOT_TYPES")]
         hint = did_you_mean(name, known)
         raise TopicError(("type",), f"{show(kind)} is not a message of {package}{hint}")
     return found
 
 
-def compile_fields(topic: JointStateTopic | MessageTopic) -> Extract:
+def compile_fields(topic: JointStateTopic | TopicOfPaths) -> Extract:
     """A function from a message of the topic to its fields, see `mbrl_node.spec.extract`.
 
     Raises:
         TopicError: the message type is not known or has no number at a field's path.
     """
-    return extract.compile_fields(topic, _field_types)
+    return extract.compile_fields(topic, field_types)
 
 
-def _field_types(kind: str) -> Mapping[str, str]:
-    found: Mapping[str, str] = message_class(kind).get_fields_and_field_types()
+def field_types(kind: str) -> Mapping[str, str]:
+    """The fields of a message type and their types; see `mbrl_node.spec.extract`."""
+    found: Mapping[str, str] = message_class(kind).get_fields_andfield_types()
     return found

@@ -196,19 +196,22 @@ class LiveParameters:
 
 
 def declare_robot(node: Node, simulates: bool = False) -> RobotSpec:
-    """The robot that the parameters `robot` and `rate` choose.
+    """The robot and task that the parameters `robot`, `task` and `rate` choose.
 
     Args:
         simulates: whether the node needs the `sim` section, and the rate must fit it.
 
     Raises:
-        SpecError: there is no such robot, or its file is wrong.
+        SpecError: there is no such robot or task, or its file is wrong.
     """
     robot = declare(node, "robot", "cartpole", "robot name or path to its YAML file")
+    task = declare(
+        node, "task", "", "task name or path to its YAML file; empty: that of the robot's file"
+    )
     rate = declare(
         node, "rate", 0.0, "control rate, Hz; 0: the robot's own", limits=(0.0, math.inf)
     )
     changes: dict[str, object] = {} if simulates else {"sim": None}
     if rate:
         changes["rate"] = rate
-    return load_spec(robot).with_overrides(**changes)
+    return load_spec(robot, task=task).with_overrides(**changes)

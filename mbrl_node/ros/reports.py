@@ -95,6 +95,9 @@ class Reports:
             ("rollbacks", models.rollbacks),
             ("refused_messages", sum(refused.values())),
             ("limited", loop.safety.limited),
+            ("task", self._spec.task),
+            ("targets", loop.goals.targets.tolist()),
+            ("reached_in_a_row", loop.goals.in_a_row),
             *((name, getattr(loop, name)) for name in _OF_LOOP),
         ):
             setattr(status, name, value)

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from mbrl_node.ros.convert import from_time
 from mbrl_node.ros.extract import compile_fields, message_class
 from mbrl_node.ros.process import ConfigurationError
+from mbrl_node.ros.qos import qos_of
 from mbrl_node.ros.taken import Taken, Waiter
 from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.errors import Problem, line, one_line
@@ -179,13 +179,8 @@ class _Source:
         kind = message_class(topic.type)
         header = kind.get_fields_and_field_types().get("header")
         self._has_header = header == "std_msgs/Header"
-        qos = QoSProfile(
-            depth=_QUEUE,
-            reliability=ReliabilityPolicy[topic.qos.reliability.upper()],
-            durability=DurabilityPolicy[topic.qos.durability.upper()],
-        )
         try:
-            self.taken = _TimedTaken(node, kind, topic.topic, qos)
+            self.taken = _TimedTaken(node, kind, topic.topic, qos_of(topic.qos, _QUEUE))
         except Exception as error:  # the middleware's, as when this node uses it with another type
             raise TopicError(("topic",), f"cannot be subscribed to: {one_line(error)}") from None
         self._emptied = time.monotonic_ns()  # when nothing was left to be taken

@@ -39,6 +39,8 @@ def status_line(s: ControllerStatus, robot_time: float) -> str:
         parts.append("STOPPED")
     if s.safe_reason:
         parts.append(f"SAFE COMMAND: {s.safe_reason}")
+    elif s.reached_in_a_row > 0:
+        parts.append(f"{s.reached_in_a_row} targets reached in a row")
     elif s.held_time > 0:
         parts.append(f"goal held {s.held_time:.1f} s")
     return " | ".join(parts)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
 
 from pydantic import Field
 
 from mbrl_node.spec.errors import Problem
-from mbrl_node.spec.parts import SpecModel, _matching
-
-FrameName = Annotated[str, _matching(r"[^\s/]\S*", "is not a frame: no space, no / at its start")]
+from mbrl_node.spec.parts import FrameName, SpecModel
 
 PLACES = ("x", "y", "z", "yaw")
 

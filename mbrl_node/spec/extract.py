@@ -15,7 +15,7 @@ from operator import attrgetter, itemgetter
 from typing import Any
 
 from mbrl_node.spec.errors import Location, show
-from mbrl_node.spec.topics import JointStateTopic, MessageTopic
+from mbrl_node.spec.topics import JointStateTopic, TopicOfPaths
 
 Message = Any
 Extract = Callable[[Message], list[float]]
@@ -49,7 +49,7 @@ class TopicError(Exception):
         self.at, self.text = at, text
 
 
-def compile_fields(topic: JointStateTopic | MessageTopic, types: FieldTypes) -> Extract:
+def compile_fields(topic: JointStateTopic | TopicOfPaths, types: FieldTypes) -> Extract:
     """A function from a message of the topic to its fields, in order.
 
     It raises ValueError, with a sentence, for a message that does not have them: a joint is missing
@@ -99,7 +99,7 @@ class _Joints:
 class _Paths:
     """The fields at paths in a message of any type."""
 
-    def __init__(self, topic: MessageTopic, types: FieldTypes) -> None:
+    def __init__(self, topic: TopicOfPaths, types: FieldTypes) -> None:
         self._paths = [field.path for field in topic.fields]
         self._getters: list[Getter] = []
         for i, path in enumerate(self._paths):
@@ -155,6 +155,26 @@ def _number_at(types: FieldTypes, kind: str, path: str) -> Getter:
         raise LookupError(_parts(types, here, path))
     is_list = _LIST.fullmatch(here)
     raise LookupError(f"{path} is a list, as in {path}[0]" if is_list else f"it is a {here}")
+
+
+def check_path(types: FieldTypes, kind: str, path: str) -> bool:
+    """Whether the number at a path of a message is a whole one, so that it can be written.
+
+    Raises:
+        LookupError: with why there is none, or why it cannot be written.
+    """
+    *parents, last = path.split(".")
+    here, walked = kind, ""
+    for step in parents:
+        if "[" in step:
+            raise LookupError(f"{step} is one of a list of messages")
+        here, walked = _step(types, here, walked, step)
+    if here == _QUATERNION and last in _EULER:
+        raise LookupError(f"{last} is worked out, and can only be read")
+    here, _ = _step(types, here, walked, last)
+    if here not in _NUMBERS or here == "boolean":
+        raise LookupError(f"it is a {here}")
+    return here not in ("float", "double")
 
 
 def _step(types: FieldTypes, kind: str, walked: str, step: str) -> tuple[str, str]:

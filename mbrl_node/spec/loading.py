@@ -11,11 +11,13 @@ from typing import Any
 import yaml
 
 from mbrl_node.spec.errors import Problem, SpecError, did_you_mean, line, one_line, show
-from mbrl_node.spec.robot import RobotSpec
+from mbrl_node.spec.robot import DEFAULT_TASK, TASK_KEYS, RobotSpec
 
 
 def load_spec(
-    robot: str | os.PathLike[str], search: Sequence[str | Path] | None = None
+    robot: str | os.PathLike[str],
+    search: Sequence[str | Path] | None = None,
+    task: str = "",
 ) -> RobotSpec:
     """Loads a robot.
 
@@ -23,12 +25,65 @@ def load_spec(
         robot: a path to a YAML file (anything with a slash or ending in .yaml or .yml), or the name
             of a robot, which is NAME.yaml in one of the search directories.
         search: where names are looked for, in order; by default `robot_directories()`.
+        task: what it is to do, if not the task of its own file: a path to a task's YAML file, or a
+            name, which is tasks/ROBOT/NAME.yaml beside the robot's file. What such a file says
+            takes the place of what the robot's says under the same keys.
 
     Raises:
-        SpecError: there is no such robot or its file is not valid; one line for every problem.
+        SpecError: there is no such robot or task, or a file is not valid; one line for every
+            problem.
     """
     directories = robot_directories() if search is None else [Path(entry) for entry in search]
     path, source = _find(robot, directories)
+    data, repeated = _read(path, source, "a robot's file has keys such as name, rate, state")
+    sources: dict[str, str] = {}
+    if task and task != data.get("task", DEFAULT_TASK):
+        file, task_source = _find_task(task, path)
+        told, again = _read(file, task_source, f"a task's file has keys of {', '.join(TASK_KEYS)}")
+        repeated += again
+        repeated += [
+            line(task_source, Problem((key,), f"is no key of a task ({', '.join(TASK_KEYS)})"))
+            for key in told
+            if key not in TASK_KEYS
+        ]
+        told = {"task": file.stem, **told}
+        data = {**data, **told}
+        sources = dict.fromkeys(map(str, told), task_source)
+    try:
+        spec = RobotSpec.from_dict(data, source, path.absolute(), sources)
+    except SpecError as error:
+        raise SpecError([*repeated, *error.problems]) from None
+    if repeated:
+        raise SpecError(repeated)
+    return spec
+
+
+def tasks_of(robot_file: Path) -> dict[str, Path]:
+    """The files of a robot's other tasks, by name."""
+    return {file.stem: file for file in sorted(_tasks(robot_file).glob("*.yaml"))}
+
+
+def _tasks(robot_file: Path) -> Path:
+    return robot_file.parent / "tasks" / robot_file.stem
+
+
+def _find_task(task: str, robot_file: Path) -> tuple[Path, str]:
+    """A task's file, and what to call it in errors."""
+    path = Path(os.path.expanduser(task))
+    is_path = os.sep in task or path.suffix in (".yaml", ".yml")
+    known = tasks_of(robot_file)
+    if is_path and path.exists():
+        return path, task
+    if not is_path and task in known:
+        return known[task], _relative(known[task])
+    what = "no such file" if is_path else "no such task"
+    hint = did_you_mean(path.stem, list(known))
+    listed = f"other tasks of {robot_file.stem}: {', '.join(known) or 'none'}"
+    raise SpecError([f"{task if task.isprintable() else show(task)}: {what}{hint} ({listed})"])
+
+
+def _read(path: Path, source: str, keys: str) -> tuple[dict[str, Any], list[str]]:
+    """What a file says, and a line for every key that it has twice in one mapping."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -39,14 +94,8 @@ def load_spec(
     data, repeated = _parse(text, source)
     if not isinstance(data, dict):
         found = "is empty" if data is None else f"{show(data)} is not a mapping"
-        raise SpecError([f"{source}: {found}: a robot's file has keys such as name, rate, state"])
-    try:
-        spec = RobotSpec.from_dict(data, source, path.absolute())
-    except SpecError as error:
-        raise SpecError([*repeated, *error.problems]) from None
-    if repeated:
-        raise SpecError(repeated)
-    return spec
+        raise SpecError([f"{source}: {found}: {keys}"])
+    return data, repeated
 
 
 def robot_directories() -> list[Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -17,9 +17,10 @@ from mbrl_node.spec.errors import Problem, did_you_mean, show
 from mbrl_node.spec.plugins import PluginError, plugins
 
 TERM_GROUP = "mbrl.reward_terms"
-BUILT_IN_TERMS = ("cos", "sin", "linear", "abs", "square", "beyond")
+BUILT_IN_TERMS = ("cos", "sin", "linear", "abs", "square", "beyond", "distance")
+MOST_FIELDS = 6  # of one term
 _TERM_RANGE = {"cos": (-1.0, 1.0), "sin": (-1.0, 1.0)} | dict.fromkeys(
-    ("abs", "square", "beyond"), (0.0, math.inf)
+    ("abs", "square", "beyond", "distance"), (0.0, math.inf)
 )
 T = TypeVar("T")
 
@@ -48,6 +49,26 @@ def _known_term(value: object) -> object:
     return value
 
 
+def _one_or_several(value: object) -> object:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _known_count(value: tuple[T, ...]) -> tuple[T, ...]:
+    if not 1 <= len(value) <= MOST_FIELDS:
+        raise refused(f"a list of {len(value)}: give 1 to {MOST_FIELDS}")
+    return value
+
+
+def _name_or_number(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise refused(f"{show(value)} is neither a number nor the name of a target")
+    if isinstance(value, str):
+        return value
+    if not math.isfinite(value):
+        raise refused(f"{show(value)} is not a finite number")
+    return float(value)
+
+
 def refused(text: str) -> PydanticCustomError:
     """What a validator raises to have the text reported of its value."""
     return PydanticCustomError("problems", "", {"problems": (Problem((), text),)})
@@ -70,6 +91,12 @@ Name = Annotated[str, _matching(_TOKEN, _NO_NAME)]
 RosName = Annotated[str, _matching(rf"(~?/)?{_TOKEN}(/{_TOKEN})*", _NO_ROS_NAME)]
 MessageType = Annotated[str, _matching(rf"{_TOKEN}/msg/[A-Z][A-Za-z0-9]*", _NO_TYPE)]
 FieldPath = Annotated[str, _matching(rf"{_STEP}(\.{_STEP})*", _NO_PATH)]
+FrameName = Annotated[str, _matching(r"[^\s/]\S*", "is not a frame: no space, no / at its start")]
+Fields = Annotated[tuple[str, ...], BeforeValidator(_one_or_several), AfterValidator(_known_count)]
+NameOrNumber = Annotated[Any, BeforeValidator(_name_or_number)]  # float or str
+Targets = Annotated[
+    tuple[NameOrNumber, ...], BeforeValidator(_one_or_several), AfterValidator(_known_count)
+]
 TermName = Annotated[str, BeforeValidator(_known_term)]  # not imported here: that may need torch
 
 
@@ -89,50 +116,34 @@ class SpecModel(BaseModel):
         return self
 
 
-class ActionField(SpecModel):
-    """One number of the action."""
-
-    name: Name = Field(description="the field's name in the action vector")
-    joint: Text = Field(description="the joint it drives")
-    min: Number = Field(description="the lowest command")
-    max: Number = Field(description="the highest command")
-    safe: Number = Field(description="the command that is sent when there is nothing better")
-    max_rate: Positive | None = Field(None, description="the fastest change, in unit/s")
-    max_jerk: Positive | None = Field(
-        None, description="the fastest change of the change, in unit/s^2"
-    )
-    unit: Text = Field(description="the unit, such as N, N m, rad/s")
-
-    def check(self) -> Iterator[Problem]:
-        if self.min >= self.max:
-            yield _range_problem(self.min, self.max)
-        elif not self.min <= self.safe <= self.max:
-            limits = f"{show(self.min)} and {show(self.max)}"
-            yield Problem(("safe",), f"{show(self.safe)} must be between min and max, {limits}")
-
-
-class ActionTopic(SpecModel):
-    """Where the action is published: its fields in order, as ros2_control's controllers take it."""
-
-    topic: RosName = Field(description="the topic the commands go to")
-    type: Literal["std_msgs/msg/Float64MultiArray"] = Field(description="the topic's message type")
-    delay: NotNegative = Field(0.0, description="s from a command's being sent to its effect")
-    fields: NonEmptyListOf[ActionField] = Field(description="the action fields, in order")
-
-
 class Term(SpecModel):
-    """A function of one field, term(value - target); of an angle the difference is wrapped."""
+    """A function of one field, term(value - target), or of several; of an angle the difference is
+    wrapped."""
 
-    term: TermName = Field(description="cos, sin, linear, abs, square or beyond")
-    of: str = Field(description="the name of the field it looks at")
-    target: Number = Field(0.0, description="subtracted from the value first")
+    term: TermName = Field(
+        description="cos, sin, linear, abs, square, beyond, or distance of several fields"
+    )
+    of: Fields = Field(description="the name of the field it looks at; of distance, a list")
+    target: Targets = Field(
+        (0.0,), description="subtracted from the value first: a number, or the name of a target"
+    )
     limit: NotNegative | None = Field(None, description="for beyond: max(0, |value| - limit)")
+
+    @property
+    def targets(self) -> tuple[float | str, ...]:
+        """What is subtracted from each of its fields."""
+        return self.target * len(self.of) if len(self.target) == 1 else self.target
 
     def check(self) -> Iterator[Problem]:
         if self.term == "beyond" and self.limit is None:
             yield Problem(("limit",), "is missing: 'beyond' is max(0, |value| - limit)")
         elif self.term in BUILT_IN_TERMS and self.term != "beyond" and self.limit is not None:
             yield Problem(("limit",), f"is not a key of '{self.term}', only of 'beyond'")
+        if self.term != "distance" and len(self.of) > 1:
+            yield Problem(("of",), f"'{self.term}' is of one field, only 'distance' of several")
+        elif len(self.target) not in (1, len(self.of)):
+            count = f"{len(self.target)} targets of {len(self.of)} fields"
+            yield Problem(("target",), f"{count}: give one for each, or one for all")
 
 
 class RewardTerm(Term):
@@ -186,7 +197,7 @@ class EnvelopeRange(SpecModel):
         if all(b is None for b in (self.min, self.max, self.soft_min, self.soft_max)):
             yield Problem(("min",), "is missing: give min, max, soft_min, soft_max or several")
         elif self.min is not None and self.max is not None and self.min >= self.max:
-            yield _range_problem(self.min, self.max)
+            yield range_problem(self.min, self.max)
         else:
             yield from self._check_soft()
 
@@ -215,40 +226,20 @@ class Constraint(StateRange):
 
 
 class Goal(SpecModel):
-    """The task is solved when every condition holds for `hold_time` seconds without a break."""
+    """A target is reached when every condition holds for `hold_time` seconds without a break; with
+    that the task is solved, or with `in_a_row` targets."""
 
     hold_time: NotNegative = Field(description="how long, in s, all conditions must hold")
     conditions: NonEmptyListOf[GoalCondition] = Field(description="what must hold")
+    patience: Positive | None = Field(
+        None, description="s after which the robot gives a target of its own up for the next"
+    )
+    in_a_row: Annotated[int, Field(ge=1)] = Field(
+        1, description="how many targets must be reached in a row for the task to be solved"
+    )
 
 
-class Episode(SpecModel):
-    """How an attempt ends and the next one starts."""
-
-    length: Positive = Field(description="seconds until the episode is cut off")
-    reset_service: RosName | None = Field(None, description="a std_srvs/srv/Trigger, or null")
-
-
-class Sim(SpecModel):
-    """How PyBullet builds the robot."""
-
-    urdf: Text = Field(description="a file of pybullet_data, or relative to the robot's file")
-    physics_rate: Positive = Field(description="physics steps per second")
-    state_rate: Positive = Field(description="states published per second")
-    fixed_base: bool = Field(False, description="true where the base is bolted to the world")
-    initial: dict[str, Number] = Field({}, description="joint positions after a reset; others 0")
-    initial_noise: NotNegative = Field(0.0, description="uniform +- on each joint at a reset")
-
-    def check(self) -> Iterator[Problem]:
-        rest = math.remainder(self.physics_rate, self.state_rate)
-        if abs(rest) > 1e-9 * self.physics_rate or self.physics_rate < 0.5 * self.state_rate:
-            yield Problem(
-                ("physics_rate",),
-                f"{show(self.physics_rate)} must be a whole multiple of state_rate"
-                f" {show(self.state_rate)}",
-            )
-
-
-def _range_problem(low: float, high: float) -> Problem:
+def range_problem(low: float, high: float) -> Problem:
     words = "is below" if high < low else "is not above"
     return Problem(("max",), f"{show(high)} {words} min {show(low)}")
 
@@ -257,4 +248,4 @@ def _check_range(low: float | None, high: float | None) -> Iterator[Problem]:
     if low is None and high is None:
         yield Problem(("min",), "is missing: give min, max or both")
     elif low is not None and high is not None and low >= high:
-        yield _range_problem(low, high)
+        yield range_problem(low, high)

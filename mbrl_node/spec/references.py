@@ -22,19 +22,38 @@ def reference_problems(document: object) -> Iterator[Problem]:
     state = [field for of_topic in fields for field in of_topic]
     action = _items(document, ("action", "fields"))
     yield from _twice(topics, ("topic",), "is already read by {}; put its fields there")
-    yield from _twice([*state, *action], ("name",), "is already the name of {}; names are unique")
+    target_topics = _items(document, ("targets",))
+    targets = [f for at, _ in target_topics for f in _items(document, (*at, "fields"))]
+    yield from _twice(target_topics, ("topic",), "is already read by {}; put its fields there")
+    for at, _ in target_topics:
+        yield from _twice(
+            _items(document, (*at, "fields")), ("path",), "is already {}; each is read once"
+        )
+    yield from _twice(
+        [*state, *action, *targets], ("name",), "is already the name of {}; names are unique"
+    )
     for of_topic in fields:
         for source in (("joint", "value"), ("path",)):
             yield from _twice(of_topic, source, "is already {}; each is read once")
     yield from _twice(action, ("joint",), "is already driven by {}; a joint has one command")
+    yield from _twice(action, ("path",), "is already {}; each is written once")
 
-    state_names, action_names = _names(state), _names(action)
+    state_names, action_names, target_names = _names(state), _names(action), _names(targets)
     known = [*state_names, *action_names]
-    if not (state_names and action_names) or len(set(known)) < len(state) + len(action):
+    everything = len(state) + len(action) + len(targets)
+    if not (state_names and action_names) or len({*known, *target_names}) < everything:
         return  # a name itself is wrong: whatever refers to it is not to blame
     for item in _items(document, ("reward",)):
         yield from _unknown(item, known, "the state or action")
-    for at in (("envelope",), ("termination",), ("constraints",), ("goal", "conditions")):
+        yield from _mixed(item, state_names, action_names)
+    for at in (("reward",), ("goal", "conditions")):
+        for item in _items(document, at):
+            yield from _unknown(item, target_names, "the targets", "target")
+    noise = _mapping(document, ("sim", "noise"))
+    for name in noise:
+        yield from _unknown((("sim", "noise"), {str(name): name}), state_names, "the state", name)
+    recovery = ("episode", "recovery", "until")
+    for at in (("envelope",), ("termination",), ("constraints",), ("goal", "conditions"), recovery):
         for item in _items(document, at):
             yield from _unknown(item, state_names, "the state")
     display = document.get("display") if isinstance(document, Mapping) else None
@@ -76,11 +95,26 @@ def _twice(items: list[_Item], keys: tuple[str, ...], complaint: str) -> Iterato
             seen[values] = at
 
 
+def _mapping(document: object, at: Location) -> Mapping[str, object]:
+    found = document
+    for part in at:
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _mixed(item: _Item, state: list[str], action: list[str]) -> Iterator[Problem]:
+    """Fields of the state and of the action in one term."""
+    at, mapping = item
+    fields = mapping.get("of")
+    if isinstance(fields, list | tuple) and {*fields} & {*state} and {*fields} & {*action}:
+        yield Problem((*at, "of"), "fields of the state and of the action cannot be in one term")
+
+
 def _unknown(item: _Item, known: list[str], where: str, key: str = "of") -> Iterator[Problem]:
     at, mapping = item
-    name = mapping.get(key)
-    if isinstance(name, str) and name not in known:
-        hint = did_you_mean(name, known)
-        yield Problem(
-            (*at, key), f"{show(name)} is not a field of {where}{hint} ({', '.join(known)})"
-        )
+    value = mapping.get(key)
+    for name in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(name, str) and name not in known:
+            hint = did_you_mean(name, known)
+            listed = f" ({', '.join(known)})" if known else ""
+            yield Problem((*at, key), f"{show(name)} is not a field of {where}{hint}{listed}")

@@ -16,26 +16,31 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, PrivateAttr, ValidationError
 
+from mbrl_node.spec.action import ActionTopic
 from mbrl_node.spec.display import Display
 from mbrl_node.spec.errors import Location, Problem, SpecError, from_pydantic, line, show
+from mbrl_node.spec.operation import Episode, Trust
 from mbrl_node.spec.parts import (
-    ActionTopic,
     Constraint,
     EnvelopeRange,
-    Episode,
     Goal,
     ListOf,
     Name,
     NonEmptyListOf,
     Positive,
     RewardTerm,
-    Sim,
     SpecModel,
     StateRange,
 )
 from mbrl_node.spec.references import reference_problems
+from mbrl_node.spec.simulation import Sim
 from mbrl_node.spec.system import FloatArray, Quaternion, System, hash_of
-from mbrl_node.spec.topics import JOINT_STATE, StateField, StateTopic
+from mbrl_node.spec.targets import TargetField, TargetTopic
+from mbrl_node.spec.topics import StateField, StateTopic
+
+# What a task is; a task's file has some of these keys, and takes the place of the robot's own.
+DEFAULT_TASK = "default"
+TASK_KEYS = ("task", "targets", "reward", "termination", "constraints", "goal", "episode")
 
 
 class RobotSpec(SpecModel):
@@ -47,6 +52,11 @@ class RobotSpec(SpecModel):
     action: ActionTopic = Field(description="where commands go, and their limits")
     envelope: ListOf[EnvelopeRange] = Field(
         (), description="the ranges outside of which the robot is pushed back or stopped"
+    )
+    trust: Trust | None = Field(None, description="how far commands may go at first")
+    task: Name = Field(DEFAULT_TASK, description="the task's name")
+    targets: ListOf[TargetTopic] = Field(
+        (), description="what the task aims at, told on topics: goals and references"
     )
     reward_terms: NonEmptyListOf[RewardTerm] = Field(
         alias="reward", description="the terms whose weighted sum is the reward"
@@ -63,7 +73,11 @@ class RobotSpec(SpecModel):
 
     @classmethod
     def from_dict(
-        cls, data: Mapping[str, object], source: str = "robot spec", path: Path | None = None
+        cls,
+        data: Mapping[str, object],
+        source: str = "robot spec",
+        path: Path | None = None,
+        sources: Mapping[str, str] | None = None,
     ) -> RobotSpec:
         """Validates what a YAML file says.
 
@@ -71,6 +85,7 @@ class RobotSpec(SpecModel):
             data: the parsed document: mappings, lists, text, numbers.
             source: what the lines of an error begin with; a file's path as the user gave it.
             path: the file it came from.
+            sources: the same as `source`, of keys that came from another file.
 
         Raises:
             SpecError: with one line for every problem.
@@ -79,7 +94,11 @@ class RobotSpec(SpecModel):
             spec = cls.model_validate(data)
         except ValidationError as error:
             problems = (*from_pydantic(error, cls), *reference_problems(data))
-            raise SpecError(line(source, problem) for problem in dict.fromkeys(problems)) from None
+            from_other = sources or {}
+            raise SpecError(
+                line(from_other.get(str(problem.at[0]), source) if problem.at else source, problem)
+                for problem in dict.fromkeys(problems)
+            ) from None
         spec._path, spec._source = path, source
         return spec
 
@@ -104,10 +123,6 @@ class RobotSpec(SpecModel):
         references = list(reference_problems(self.model_dump(mode="json", by_alias=True)))
         yield from references
         yield from self._check_times()
-        for i, topic in enumerate(self.state):
-            if self.sim is not None and topic.type != JOINT_STATE:
-                text = f"{show(topic.type)} is not what sim gives, which is {JOINT_STATE}"
-                yield Problem(("state", i, "type"), text)
         if not references:
             yield from self._check_angles()
 
@@ -123,6 +138,8 @@ class RobotSpec(SpecModel):
                 ("action", "delay"),
                 f"{show(self.action.delay)} is longer than episode.length {show(length)}",
             )
+        if self.goal is not None and self.goal.in_a_row > 1 and not self.targets:
+            yield Problem(("goal", "in_a_row"), "is of targets, and the task has none")
         if self.goal is not None and self.goal.hold_time > length:
             yield Problem(
                 ("goal", "hold_time"),
@@ -145,7 +162,7 @@ class RobotSpec(SpecModel):
         angles = {field.name for field in self.state_fields if field.angle}
         bounds: list[tuple[Location, str, float | None]] = []
         for i, term in enumerate(self.reward_terms):
-            bounds.append((("reward", i, "limit"), term.of, term.limit))
+            bounds.append((("reward", i, "limit"), term.of[0], term.limit))
         for key, ranges in (("termination", self.termination), ("constraints", self.constraints)):
             for i, allowed in enumerate(ranges):
                 bounds.append(((key, i, "min"), allowed.of, allowed.min))
@@ -189,6 +206,15 @@ class RobotSpec(SpecModel):
     @property
     def action_dim(self) -> int:
         return len(self.action.fields)
+
+    @property
+    def target_fields(self) -> tuple[TargetField, ...]:
+        """The numbers that the task aims at, in order, whichever topic they come from."""
+        return tuple(field for topic in self.targets for field in topic.fields)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        return tuple(field.name for field in self.target_fields)
 
     @property
     def angle_mask(self) -> npt.NDArray[np.bool_]:
@@ -261,7 +287,7 @@ class RobotSpec(SpecModel):
             for field in topic.fields
         ]
         action = [
-            (self.action.topic, self.action.type, field.name, field.joint, field.unit)
+            (self.action.topic, self.action.type, field.name, field.destination, field.unit)
             for field in self.action.fields
         ]
         delay = [self.action.delay] if self.action.delay else []  # hashes from before it stay

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from mbrl_node.spec.robot import RobotSpec
 from mbrl_node.spec.terms import (
     ConstraintFunction,
     RangeTermination,
     RewardFunction,
+    Targets,
     TerminationFunction,
     TermReward,
     constraint_function,
@@ -24,7 +27,23 @@ class Task:
     # What breaking (or nearing) a limit costs in a plan: next state [..., n] -> [...], 0 or more.
     constraint: ConstraintFunction | None = None
 
+    @property
+    def aims(self) -> bool:
+        """Whether its reward depends on targets."""
+        return isinstance(self.reward, TermReward) and self.reward.aims
+
+    def real_reward(
+        self, state: Tensor, action: Tensor, next_state: Tensor, paid: Tensor
+    ) -> Tensor:
+        """The reward of steps that happened, [...]: what was paid; where the task aims at targets,
+        which may have been others then, what would be paid with those of now."""
+        return self.reward(state, action, next_state) if self.aims and self.reward else paid
+
     @classmethod
-    def of(cls, spec: RobotSpec) -> Task:
-        """As the robot's file says."""
-        return cls(TermReward(spec), RangeTermination(spec), constraint_function(spec))
+    def of(cls, spec: RobotSpec, targets: Targets | None = None) -> Task:
+        """As the robot's file says.
+
+        Args:
+            targets: what it aims at, to be changed by who holds them; None: what it begins with.
+        """
+        return cls(TermReward(spec, targets), RangeTermination(spec), constraint_function(spec))

@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mbrl_node.spec.parts import TERM_GROUP, RewardTerm, Term
+from mbrl_node.spec.parts import TERM_GROUP, Term
 from mbrl_node.spec.plugins import find
 from mbrl_node.spec.robot import RobotSpec
+from mbrl_node.spec.system import FloatArray
 
 # (state [..., n], action [..., m], next state [..., n]) -> [...]
 RewardFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -26,7 +27,30 @@ RewardFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 TerminationFunction = Callable[[Tensor], Tensor]
 # next state [..., n] -> what it costs a plan, 0 or more, [...]
 ConstraintFunction = Callable[[Tensor], Tensor]
-GoalFunction = Callable[[npt.NDArray[np.float64]], bool]
+
+
+class GoalFunction(Protocol):
+    """Do all conditions of the goal hold in a state [n], with targets [t]?"""
+
+    def __call__(self, state: FloatArray, targets: FloatArray = ...) -> bool: ...
+
+
+class Targets:
+    """What a task aims at now, [t]: the values that its terms read, until others are set.
+
+    Attributes:
+        values: changed in place, so that whoever holds it sees the newest.
+    """
+
+    def __init__(self, spec: RobotSpec, device: torch.device | None = None) -> None:
+        middle = [
+            0.5 * (f.min + f.max) if f.initial is None else f.initial for f in spec.target_fields
+        ]
+        self.values = torch.tensor(middle, dtype=torch.float64, device=device)
+
+    def set(self, values: FloatArray) -> None:
+        """From now on these, [t]."""
+        self.values.copy_(torch.as_tensor(values))
 
 
 def wrap(angle: Tensor) -> Tensor:
@@ -45,22 +69,49 @@ TERMS: Mapping[str, Callable[[Tensor, float], Tensor]] = {  # (value - target, l
     "abs": lambda value, _: torch.abs(value),
     "square": lambda value, _: torch.square(value),
     "beyond": _beyond,
+    "distance": lambda value, _: torch.abs(value),  # of one field; of several it is their norm
 }
+NOTHING = np.zeros(0)
 _PERIODIC = ("cos", "sin")
 
 
 @dataclass(frozen=True)
+class TermPart:
+    """value - target of one column of the state or the action; wrapped, if that is wanted."""
+
+    column: int
+    wrapped: bool
+    target: float
+    target_column: int | None  # of the targets, whose value then counts
+
+    def of(self, values: Tensor, targets: Targets) -> Tensor:
+        """[...] of values [..., n]; no operation is done that changes nothing."""
+        value = values[..., self.column]
+        if self.target_column is not None:
+            value = value - targets.values[self.target_column].to(value.dtype)
+        elif self.target != 0.0:
+            value = value - self.target
+        return wrap(value) if self.wrapped else value
+
+
+@dataclass(frozen=True)
 class WeightedTerm:
-    """weight * term(value - target, limit) of one column of the state or the action."""
+    """weight * term(value - target, limit) of columns of the state or of the action."""
 
     name: str
-    column: int
     of_action: bool
-    angle: bool
     weight: float
-    target: float
     limit: float
-    value: Callable[[Tensor], Tensor]
+    parts: tuple[TermPart, ...]
+    function: Callable[[Tensor, float], Tensor]
+
+    def value(self, values: Tensor, targets: Targets) -> Tensor:
+        """The term, without its weight, [...] of states or actions [..., n]."""
+        parts = [part.of(values, targets) for part in self.parts]
+        if self.name == "distance":
+            distance: Tensor = torch.linalg.vector_norm(torch.stack(parts, -1), dim=-1)
+            return distance
+        return self.function(parts[0], self.limit)
 
 
 class TermReward:
@@ -69,16 +120,22 @@ class TermReward:
     The sum of weight * term of the state reached and the action that led there; the state before
     does not count. The result has the leading shape of next_state, to which action's must
     broadcast; NaN where next_state is not finite.
+
+    Attributes:
+        targets: what it aims at now.
+        aims: whether they count.
     """
 
-    def __init__(self, spec: RobotSpec) -> None:
-        self.terms = tuple(_weighted(spec, term) for term in spec.reward_terms)
+    def __init__(self, spec: RobotSpec, targets: Targets | None = None) -> None:
+        self.targets = Targets(spec) if targets is None else targets
+        self.terms = tuple(weighted(spec, term, term.weight) for term in spec.reward_terms)
+        self.aims = any(p.target_column is not None for term in self.terms for p in term.parts)
 
     def __call__(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         total = _zero_or_nan(next_state)
         for term in self.terms:
-            value = (action if term.of_action else next_state)[..., term.column]
-            total = total.add_(term.value(value), alpha=term.weight)
+            value = term.value(action if term.of_action else next_state, self.targets)
+            total = total.add_(value, alpha=term.weight)
         return total
 
 
@@ -169,28 +226,28 @@ def constraint_function(spec: RobotSpec) -> BarrierConstraint | None:
 
 
 def goal_function(spec: RobotSpec) -> GoalFunction:
-    """Do all conditions of the goal hold in a state [state_dim]?
+    """The goal's conditions; without targets those count that the file begins with.
 
     For how long they must is `spec.goal.hold_time`; who counts it is the caller. False for a state
     that is not finite, and always False for a spec without a goal.
     """
+    aim = Targets(spec)
     conditions = [
         (
-            _column(spec, condition),
-            _term(spec, condition),
+            weighted(spec, condition, 1.0),
             -math.inf if condition.min is None else condition.min,
             math.inf if condition.max is None else condition.max,
         )
         for condition in (spec.goal.conditions if spec.goal else ())
     ]
 
-    def reached(state: npt.NDArray[np.float64]) -> bool:
+    def reached(state: FloatArray, targets: FloatArray = NOTHING) -> bool:
         if not conditions or not np.isfinite(state).all():
             return False
+        if targets.size:
+            aim.set(targets)
         values = torch.from_numpy(np.asarray(state, dtype=np.float64))
-        return all(
-            low <= term(values[column]).item() <= high for column, term, low, high in conditions
-        )
+        return all(low <= term.value(values, aim).item() <= high for term, low, high in conditions)
 
     return reached
 
@@ -200,34 +257,19 @@ def _zero_or_nan(state: Tensor) -> Tensor:
     return state.sum(-1).mul_(0.0)
 
 
-def _column(spec: RobotSpec, term: Term) -> int:
-    names = spec.action_names if term.of in spec.action_names else spec.state_names
-    return names.index(term.of)
-
-
-def _weighted(spec: RobotSpec, term: RewardTerm) -> WeightedTerm:
-    return WeightedTerm(
-        term.term,
-        _column(spec, term),
-        term.of in spec.action_names,
-        _is_angle(spec, term),
-        term.weight,
-        term.target,
-        term.limit or 0.0,
-        _term(spec, term),
+def weighted(spec: RobotSpec, term: Term, weight: float) -> WeightedTerm:
+    """A term as it is worked out."""
+    of_action = term.of[0] in spec.action_names
+    names = spec.action_names if of_action else spec.state_names
+    angles = {field.name for field in spec.state_fields if field.angle}
+    parts = tuple(
+        TermPart(
+            names.index(name),
+            name in angles and term.term not in _PERIODIC,
+            target if isinstance(target, float) else 0.0,
+            None if isinstance(target, float) else spec.target_names.index(target),
+        )
+        for name, target in zip(term.of, term.targets, strict=True)
     )
-
-
-def _is_angle(spec: RobotSpec, term: Term) -> bool:
-    return any(field.name == term.of and field.angle for field in spec.state_fields)
-
-
-def _term(spec: RobotSpec, term: Term) -> Callable[[Tensor], Tensor]:
-    """The term with its target and limit filled in; no operation is done that changes nothing."""
     function = find(TERM_GROUP, term.term, TERMS)
-    target, limit = term.target, term.limit or 0.0
-    if _is_angle(spec, term) and term.term not in _PERIODIC:
-        return lambda value: function(wrap(value - target), limit)
-    if target != 0.0:
-        return lambda value: function(value - target, limit)
-    return lambda value: function(value, limit)
+    return WeightedTerm(term.term, of_action, weight, term.limit or 0.0, parts, function)

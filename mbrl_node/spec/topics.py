@@ -33,14 +33,17 @@ class _Field(SpecModel):
     name: Name = Field(description="the field's name in the state vector")
     unit: Text = Field(description="the unit, such as m, rad, m/s, rad/s")
     angle: bool = Field(False, description="true where the value and the value + 2 pi are the same")
-    model_input: bool = Field(True, description="false where the dynamics do not depend on it")
 
     def check(self) -> Iterator[Problem]:
         if self.angle and self.unit != "rad":
             yield Problem(("unit",), f"{show(self.unit)} must be 'rad', {self.name} is an angle")
 
 
-class JointStateField(_Field):
+class _StateField(_Field):
+    model_input: bool = Field(True, description="false where the dynamics do not depend on it")
+
+
+class JointStateField(_StateField):
     """One number of the state, taken from a sensor_msgs/msg/JointState."""
 
     joint: Text = Field(description="the joint's name in the message")
@@ -60,8 +63,8 @@ class JointStateField(_Field):
             yield from super().check()
 
 
-class PathField(_Field):
-    """One number of the state, at a path in a message of any type."""
+class FieldAtPath(_Field):
+    """One number at a path in a message of any type."""
 
     path: FieldPath = Field(
         description="where it is in the message, as in twist.twist.linear.x or data[2]"
@@ -83,6 +86,10 @@ class PathField(_Field):
             yield from super().check()
 
 
+class PathField(FieldAtPath, _StateField):
+    """One number of the state, at a path in a message of any type."""
+
+
 class Qos(SpecModel):
     """What a subscription asks of its publishers; one that offers less is not heard."""
 
@@ -99,9 +106,8 @@ class Qos(SpecModel):
 
 
 class _Topic(SpecModel):
-    topic: RosName = Field(description="the topic the state arrives on")
+    topic: RosName = Field(description="the topic it arrives on")
     type: MessageType = Field(description="the topic's message type")
-    timeout: Positive = Field(description="age in s from which a state is stale")
     qos: Qos = Field(Qos(), description="how its messages are delivered")
 
 
@@ -118,7 +124,11 @@ def _has_no_joints(value: str) -> str:
     return value
 
 
-class JointStateTopic(_Topic):
+class _StateTopic(_Topic):
+    timeout: Positive = Field(description="age in s from which a state is stale")
+
+
+class JointStateTopic(_StateTopic):
     """A topic whose fields are found by the names of joints, in whatever order they come."""
 
     type: Annotated[MessageType, AfterValidator(_has_joints)] = Field(
@@ -132,7 +142,7 @@ class JointStateTopic(_Topic):
         return ()
 
 
-class MessageTopic(_Topic):
+class TopicOfPaths(_Topic):
     """A topic of any type, whose fields are found by their paths in the message."""
 
     type: Annotated[MessageType, AfterValidator(_has_no_joints)] = Field(
@@ -141,7 +151,7 @@ class MessageTopic(_Topic):
     size: Annotated[int, Field(gt=0)] | None = Field(
         None, description="how many values the list must have that its fields index"
     )
-    fields: NonEmptyListOf[PathField] = Field(description="the state fields it gives")
+    fields: NonEmptyListOf[FieldAtPath] = Field(description="the numbers it gives")
 
     @property
     def orientations(self) -> tuple[Quaternion, ...]:
@@ -169,11 +179,6 @@ class MessageTopic(_Topic):
             field, at = self.fields[index], ("fields", index)
             if field.angle:
                 yield Problem((*at, "angle"), f"true is not for {field.path}, of a quaternion")
-            if not field.model_input:
-                yield Problem(
-                    (*at, "model_input"),
-                    f"false is not for {field.path}: a model looks at whole orientations",
-                )
 
     def _check_size(self) -> Iterator[Problem]:
         if self.size is None:
@@ -187,6 +192,22 @@ class MessageTopic(_Topic):
                 if index >= self.size:
                     text = f"{show(field.path)} is beyond the end of size {self.size}"
                     yield Problem(("fields", i, "path"), text)
+
+
+class MessageTopic(_StateTopic, TopicOfPaths):
+    """A topic of any type that gives a part of the state."""
+
+    fields: NonEmptyListOf[PathField] = Field(description="the state fields it gives")
+
+    def check(self) -> Iterator[Problem]:
+        yield from super().check()
+        for index in (index for orientation in self.orientations for index in orientation):
+            field = self.fields[index]
+            if not field.model_input:
+                yield Problem(
+                    ("fields", index, "model_input"),
+                    f"false is not for {field.path}: a model looks at whole orientations",
+                )
 
 
 def _indexed(path: str) -> Iterator[tuple[str, int]]:

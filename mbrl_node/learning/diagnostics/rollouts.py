@@ -171,7 +171,9 @@ def returns(run: Run, version: Version, rollouts: Rollouts) -> Returns | None:
         lives = task.termination(after).cumsum(0) == 0
         rewards[1:] *= lives[:-1]
     predicted = rewards.sum(0).mean(0).numpy().astype(np.float64)
-    realised = rollouts.data.reward.sum(1).numpy().astype(np.float64)
+    data, n = rollouts.data, after.shape[-1]
+    real = task.real_reward(data.state[..., :n], data.action, data.next_state, data.reward)
+    realised = real.sum(1).numpy().astype(np.float64)
     finite = np.isfinite(predicted) & np.isfinite(realised)
     if not finite.any():
         return None

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,13 +20,14 @@ from torch import Tensor
 from mbrl_node.models import DynamicsModel
 from mbrl_node.models.ensemble import Ensemble
 from mbrl_node.planning.propagation import Draws
+from mbrl_node.spec.parts import MOST_FIELDS
 from mbrl_node.spec.task import Task
 from mbrl_node.spec.terms import BarrierConstraint, RangeTermination, TermReward
 
 # As in layer.h and rollout.h.
 GROUP = 12
 ACTIVATIONS = ("identity", "silu", "relu", "tanh", "gelu", "leaky_relu", "elu")
-TERMS = ("cos", "sin", "linear", "abs", "square", "beyond")
+TERMS = ("cos", "sin", "linear", "abs", "square", "beyond", "distance")
 NONE, MEAN, REDRAWN = range(3)  # what becomes of the particles after a step
 PHASES = ("inputs", "hidden layers", "output layer", "update", "reward")
 
@@ -51,10 +52,18 @@ class _Layer(ctypes.Structure):
     ]
 
 
+class _Part(ctypes.Structure):
+    _fields_: ClassVar = [
+        *((name, ctypes.c_int32) for name in ("column", "is_angle")),
+        ("target", ctypes.c_float),
+    ]
+
+
 class _Term(ctypes.Structure):
     _fields_: ClassVar = [
-        *((name, ctypes.c_int32) for name in ("kind", "column", "of_action", "is_angle")),
-        *((name, ctypes.c_float) for name in ("weight", "target", "limit", "reserved")),
+        *((name, ctypes.c_int32) for name in ("kind", "of_action", "count")),
+        *((name, ctypes.c_float) for name in ("weight", "limit")),
+        ("parts", _Part * MOST_FIELDS),
     ]
 
 
@@ -159,14 +168,21 @@ class NativeTask:
         terms = [
             _Term(
                 TERMS.index(t.name),
-                t.column,
                 t.of_action,
-                t.angle and t.name not in ("cos", "sin"),
+                len(t.parts),
                 t.weight,
-                t.target,
                 t.limit,
+                (_Part * MOST_FIELDS)(*(_Part(p.column, p.wrapped, p.target) for p in t.parts)),
             )
             for t in reward.terms
+        ]
+        table = (_Term * len(terms))(*terms)
+        self._targets = reward.targets
+        self._aimed = [  # parts of the table whose target is one of the task's, and which
+            (table[k].parts[i], part.target_column)
+            for k, term in enumerate(reward.terms)
+            for i, part in enumerate(term.parts)
+            if part.target_column is not None
         ]
         ranges = [_Range(r.column, r.angle, r.low, r.high) for r in (end.ranges if end else ())]
         barriers = [
@@ -174,7 +190,7 @@ class NativeTask:
             for b in (constraint.barriers if constraint else ())
         ]
         self.struct = _Task(
-            (_Term * len(terms))(*terms),
+            table,
             (_Range * len(ranges))(*ranges),
             (_Barrier * len(barriers))(*barriers),
             len(terms),
@@ -182,6 +198,13 @@ class NativeTask:
             len(barriers),
             end is not None,
         )
+
+    def pointer(self) -> Any:
+        """To the tables, with what the task aims at now."""
+        values = self._targets.values.tolist() if self._aimed else ()
+        for part, column in self._aimed:
+            part.target = values[column]
+        return ctypes.pointer(self.struct)
 
     @classmethod
     def of(cls, task: Task) -> NativeTask | None:
@@ -326,7 +349,7 @@ class NativePropagation:
             draws.members.data_ptr(),
             _address(draws.noise),
             _address(draws.redraw),
-            ctypes.pointer(task.struct) if task else None,
+            task.pointer() if task else None,
             _address(returns),
             _address(states),
             _address(profile),

@@ -27,13 +27,19 @@ static inline int64_t cycles() { return 0; }
 
 namespace {
 
-enum TermKind { COS, SIN, LINEAR, ABS, SQUARE, BEYOND };
+enum TermKind { COS, SIN, LINEAR, ABS, SQUARE, BEYOND, DISTANCE };
 enum Coupling { NONE, MEAN, REDRAWN };
 enum Phase { INPUTS, HIDDEN, OUTPUT, UPDATE, REWARD, PHASES };
 
+constexpr int MOST_FIELDS = 6;  // of one term
+struct Part {  // value - target
+    int32_t column, is_angle;
+    float target;
+};
 struct Term {  // weight * term(value - target, limit)
-    int32_t kind, column, of_action, is_angle;
-    float weight, target, limit, reserved;
+    int32_t kind, of_action, count;
+    float weight, limit;
+    Part parts[MOST_FIELDS];
 };
 struct Range {  // the episode ends outside
     int32_t column, is_angle;
@@ -291,10 +297,26 @@ struct Block {
 
     vf of_angle(vf x, bool is_angle) const { return is_angle ? wrapped(x) : x; }
 
+    vf missed(int p, const Term &term, int part, int r) const {  // value - target
+        const Part &of = term.parts[part];
+        const vf *values = term.of_action ? (const vf *)s.actions + of.column * R : state(p, of.column);
+        return of_angle(values[r] - of.target, of.is_angle);
+    }
+
     template <typename Function>
-    void add(vf total[R], const vf *values, const Term &term, Function function) const {
-        for (int r = 0; r < R; ++r)
-            total[r] += function(of_angle(values[r] - term.target, term.is_angle)) * term.weight;
+    void add(vf total[R], int p, const Term &term, Function function) const {
+        for (int r = 0; r < R; ++r) total[r] += function(missed(p, term, 0, r)) * term.weight;
+    }
+
+    void add_distance(vf total[R], int p, const Term &term) const {
+        for (int r = 0; r < R; ++r) {
+            vf squares{};
+            for (int i = 0; i < term.count; ++i) {
+                const vf x = missed(p, term, i, r);
+                squares += x * x;
+            }
+            total[r] += root(squares) * term.weight;
+        }
     }
 
     // Adds reward less cost of the state that was reached.
@@ -302,17 +324,17 @@ struct Block {
         const Task &task = *plan.task;
         for (int k = 0; k < task.term_count; ++k) {
             const Term &term = task.terms[k];
-            const vf *values = term.of_action ? (const vf *)s.actions + term.column * R : state(p, term.column);
             const auto cosine = [](vf x) { vf c, unused; sine_cosine(x, unused, c); return c; };
             const auto sine = [](vf x) { vf c, unused; sine_cosine(x, c, unused); return c; };
             const auto beyond = [&](vf x) { return at_least(absolute(x) - term.limit, 0.0f); };
             switch (term.kind) {
-                case COS: add(total, values, term, cosine); break;
-                case SIN: add(total, values, term, sine); break;
-                case ABS: add(total, values, term, absolute); break;
-                case SQUARE: add(total, values, term, [](vf x) { return x * x; }); break;
-                case BEYOND: add(total, values, term, beyond); break;
-                default: add(total, values, term, [](vf x) { return x; });
+                case COS: add(total, p, term, cosine); break;
+                case SIN: add(total, p, term, sine); break;
+                case ABS: add(total, p, term, absolute); break;
+                case SQUARE: add(total, p, term, [](vf x) { return x * x; }); break;
+                case BEYOND: add(total, p, term, beyond); break;
+                case DISTANCE: add_distance(total, p, term); break;
+                default: add(total, p, term, [](vf x) { return x; });
             }
         }
         for (int k = 0; k < task.barrier_count; ++k) {
