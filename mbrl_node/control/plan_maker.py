@@ -45,8 +45,8 @@ class PlanRequest:
     ages: Array  # s before the asking tick at which each was measured, [P + 1]
     past_actions: Array  # in effect in those before the last, [P, m]
     ahead: Array  # in effect from now until the plan holds, one a control period, [A, m]
-    targets: Array = field(default_factory=no_targets)  # what the task aims at, [t]
     show: bool  # somebody will look at it
+    targets: Array = field(default_factory=no_targets)  # what the task aims at, [t]
 
     @property
     def happened(self) -> Happened:

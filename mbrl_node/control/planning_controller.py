@@ -234,8 +234,8 @@ class PlanningController(Controller):
             np.array([1e-9 * (now.time - o.stamp) for o in observations]),
             np.array(past_actions).reshape(-1, len(action)),
             np.stack([*now.in_flight, action, *self._coming(request)]),
-            now.targets,
             wanted,
+            now.targets,
         )
 
     def _coming(self, request: _Request) -> list[Array]:
