@@ -28,7 +28,7 @@ def message_class(kind: str) -> Any:
             ) from None
         raise TopicError(("type",), f"{show(kind)} cannot be imported: {error}") from None
     found = getattr(module, name, None)
-    if not hasattr(found, "get_fields_andfield_types"):
+    if not hasattr(found, "get_fields_and_field_types"):
         known = [n for n in vars(module) if hasattr(getattr(module, n), "SLOT_TYPES")]
         hint = did_you_mean(name, known)
         raise TopicError(("type",), f"{show(kind)} is not a message of {package}{hint}")
@@ -46,5 +46,5 @@ def compile_fields(topic: JointStateTopic | TopicOfPaths) -> Extract:
 
 def field_types(kind: str) -> Mapping[str, str]:
     """The fields of a message type and their types; see `mbrl_node.spec.extract`."""
-    found: Mapping[str, str] = message_class(kind).get_fields_andfield_types()
+    found: Mapping[str, str] = message_class(kind).get_fields_and_field_types()
     return found
