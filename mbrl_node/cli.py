@@ -1,4 +1,4 @@
-"""`mbrl`: learning without ROS in Gymnasium environments, and looking at what was learned.
+"""`mbrl`: learning without ROS in Gymnasium environments, what was learned, and robots' files.
 
 What cannot work is one line on stderr and exit code 2. Ctrl-C ends training in good order.
 """
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, UseAppendAction, arg
@@ -192,9 +192,9 @@ def models(
     json_: Json = False,
 ) -> None:
     """The versions of a run's model: metrics, which is in use, and why others are not."""
-    from mbrl_node import commands
+    from mbrl_node.commands import model_versions
 
-    commands.models(run, all_, json_)
+    model_versions.models(run, all_, json_)
 
 
 @app.command
@@ -203,25 +203,25 @@ def promote(
     version: Annotated[int, Positional, arg(metavar="VERSION", help="of its model")],
 ) -> None:
     """Make an older or refused version of a run's model the one in use, as a new version."""
-    from mbrl_node import commands
+    from mbrl_node.commands import model_versions
 
-    commands.promote(run, version)
+    model_versions.promote(run, version)
 
 
 @app.command
 def rollback(run: Run) -> None:
     """Take a run's newest model back: the accepted version before it is in use again."""
-    from mbrl_node import commands
+    from mbrl_node.commands import model_versions
 
-    commands.rollback(run)
+    model_versions.rollback(run)
 
 
 @app.command
 def runs(json_: Json = False) -> None:
     """The runs in the default folder and in runs/: robot, transitions, versions."""
-    from mbrl_node import commands
+    from mbrl_node.commands import run_list
 
-    commands.runs(json_)
+    run_list.runs(json_)
 
 
 @app.command
@@ -234,9 +234,9 @@ def export(
     robot: Annotated[str | None, _option("NAME", "or file, where the run does not tell")] = None,
 ) -> None:
     """Write a run's transitions as a bag, a table, or a dataset."""
-    from mbrl_node import commands
+    from mbrl_node.commands import exchange
 
-    commands.export(run, robot, mcap, npz, parquet, minari)
+    exchange.export(run, robot, mcap, npz, parquet, minari)
 
 
 @app.command(name="import")
@@ -250,9 +250,27 @@ def import_(
     ] = None,
 ) -> None:
     """Make transitions from a recorded bag, for a run to learn from."""
-    from mbrl_node import commands
+    from mbrl_node.commands import exchange
 
-    commands.import_bag(bag, robot, run_dir)
+    exchange.import_bag(bag, robot, run_dir)
+
+
+@app.command(name="init-robot")
+def init_robot(
+    urdf: Annotated[Path, Positional, arg(metavar="URDF", help="the robot's file for ROS")],
+    output: Annotated[Path | None, _option("FILE", "default: URDF's name and .yaml, here")] = None,
+    command: Annotated[
+        Literal["effort", "velocity", "position"] | None,
+        _option("KIND", "effort, velocity or position; there is a guess"),
+    ] = None,
+    rate: Annotated[float, _option("HZ", "of control; 25")] = 25.0,
+    joints: Annotated[str | None, _option("A,B", "those that are driven; there is a guess")] = None,
+) -> None:
+    """Write a robot's file, with comments, from its URDF."""
+    from mbrl_node.commands import init_robot as command_
+
+    names = None if joints is None else [name for name in joints.split(",") if name]
+    command_.init_robot(urdf, output, command, rate, names)
 
 
 class _StopOnSignal:
@@ -294,15 +312,18 @@ def main() -> None:
 
 def _is_for_the_user(error: Exception) -> bool:
     """Whether its message says all, and a traceback nothing more."""
+    from mbrl_node.spec import SpecError
+
+    if isinstance(error, SpecError):
+        return True  # the rest takes seconds to import
     from mbrl_node.agent import RunError, SettingsError
     from mbrl_node.data import StoreError
     from mbrl_node.data.exchange import ExchangeError
     from mbrl_node.learning import VersionError
     from mbrl_node.learning.diagnostics import DiagnosisError
-    from mbrl_node.spec import SpecError
 
     own = RunError | SettingsError | StoreError | VersionError | DiagnosisError
-    return isinstance(error, own | ExchangeError | SpecError)
+    return isinstance(error, own | ExchangeError)
 
 
 if __name__ == "__main__":
