@@ -273,6 +273,21 @@ def init_robot(
     command_.init_robot(urdf, output, command, rate, names)
 
 
+@app.command
+def check(
+    robot: Annotated[str, Positional, arg(metavar="FILE", help="a robot's file, or its name")],
+    task: Annotated[str, _option("NAME", "one of its tasks, or a task's file")] = "",
+    live: Annotated[bool, _option("", "beside the running topics; nothing is published")] = False,
+    seconds: Annotated[float, _option("S", "how long --live listens; 5")] = 5.0,
+    json_: Json = False,
+) -> None:
+    """Is a robot's file right, and does it fit the running robot? Exit code 1 if not."""
+    from mbrl_node.commands import check as command_
+
+    if not command_.check(robot, task, live, seconds, json_):
+        raise SystemExit(1)
+
+
 class _StopOnSignal:
     """Says yes from the first SIGINT or SIGTERM on; the second ends the process at once.
 
