@@ -16,6 +16,11 @@ from mbrl_node.spec.system import System
 Array = NDArray[np.float64]
 
 
+def no_limits() -> Array:
+    """Commands may be any within the limits of the robot."""
+    return np.zeros((2, 0))
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """What is known of the robot at a tick."""
@@ -26,6 +31,8 @@ class Observation:
     in_flight: tuple[Array, ...] = ()  # commands sent whose effect the state does not show yet,
     # oldest first, [m] each: the first is in effect now
     targets: Array = field(default_factory=no_targets)  # what the task aims at, [t]
+    limits: Array = field(default_factory=no_limits)  # the lowest and the highest command that are
+    # sent now, [2, m], where these are not the robot's own; else [2, 0]
 
     def in_effect(self, action: Array) -> Array:
         """The command that is in effect at the measurement when `action` is sent, [m]."""
@@ -118,6 +125,7 @@ class RandomActions(Controller):
 
     def update(self, observation: Observation, last_action: Array) -> Array:
         if self._left == 0:
-            self._left, self._action = self._hold, self._rng.uniform(self._low, self._high)
+            low, high = observation.limits if observation.limits.size else (self._low, self._high)
+            self._left, self._action = self._hold, self._rng.uniform(low, high)
         self._left -= 1
         return self._action

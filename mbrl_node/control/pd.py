@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Annotated
 
@@ -96,6 +97,13 @@ class PDController(Controller):
             ValueError: they have another shape or are not finite; the reference stays as it was.
         """
         self._follower.reference = Reference.of(states, self._spec)
+
+    def following(self, states: ArrayLike) -> PDController:
+        """Another one, with the settings of now, that follows this reference whatever this one is
+        told; see `set_reference`."""
+        other = copy.copy(self)
+        other._follower = Follower(Reference.of(states, self._spec))
+        return other
 
     def activate(self) -> None:
         self._follower.restart()

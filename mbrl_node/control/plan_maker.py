@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from mbrl_node.control.candidates import Candidates, take_candidates
-from mbrl_node.control.controller import Array
+from mbrl_node.control.controller import Array, no_limits
 from mbrl_node.control.model_watch import Happened, ModelWatch
 from mbrl_node.data.transition import no_targets
 from mbrl_node.planning import Effort, Planner, PlanningError, Rollout
@@ -47,6 +47,7 @@ class PlanRequest:
     ahead: Array  # in effect from now until the plan holds, one a control period, [A, m]
     show: bool  # somebody will look at it
     targets: Array = field(default_factory=no_targets)  # what the task aims at, [t]
+    limits: Array = field(default_factory=no_limits)  # of the actions, see `Observation`
 
     @property
     def happened(self) -> Happened:
@@ -148,6 +149,7 @@ class PlanMaker:
     def _plan(self, rollout: Rollout, planner: Planner, request: PlanRequest) -> torch.Tensor:
         if request.targets.size:
             rollout.aim(request.targets)
+        planner.limit(_tensor(request.limits, rollout) if request.limits.size else None)
         past = rollout.history - 1
         states = _tensor(request.states[-1 - past :], rollout)
         earlier = max(0, len(request.past_actions) - past)  # than the model looks back

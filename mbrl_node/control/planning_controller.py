@@ -236,6 +236,7 @@ class PlanningController(Controller):
             np.stack([*now.in_flight, action, *self._coming(request)]),
             wanted,
             now.targets,
+            now.limits,
         )
 
     def _coming(self, request: _Request) -> list[Array]:

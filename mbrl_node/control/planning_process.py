@@ -327,7 +327,8 @@ class RemoteMaker:
         values = {"name": self._name, "time": request.time, "asked": request.asked}
         values |= {"epoch": request.epoch, "show": request.show}
         arrays = {"states": request.states, "past_actions": request.past_actions}
-        arrays |= {"ages": request.ages, "ahead": request.ahead, "targets": request.targets}
+        arrays |= {"ages": request.ages, "ahead": request.ahead}
+        arrays |= {"targets": request.targets, "limits": request.limits}
         facts, found = self._ask("plan", values, arrays)
         self._process.hear(facts["watch"])
         effort = Effort(**facts["effort"]) if facts["effort"] else None

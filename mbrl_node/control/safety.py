@@ -24,7 +24,9 @@ class SafetyFilter:
 
     A command first keeps within min and max, then within the rate limit, then within the jerk
     limit, and slows down in time for all of them to hold until it is where it is to go: nothing has
-    to be broken. Called once a control period, by the control thread alone.
+    to be broken. Narrower limits than min and max can be set; where a command is outside of them
+    when they are, it comes back in as fast as rate and jerk limits let it. Called once a control
+    period, by the control thread alone.
 
     Attributes:
         problem: why what was requested last could not be used; empty where it could be.
@@ -41,6 +43,7 @@ class SafetyFilter:
         self._has_rate = bool(np.isfinite(self._rate).any())
         self._has_jerk = bool(np.isfinite(self._jerk).any())
         self.problem, self.limited = "", 0
+        self.narrow(np.zeros((2, 0)))
         self.reset()
 
     def reset(self, last_action: Array | None = None) -> None:
@@ -53,6 +56,17 @@ class SafetyFilter:
         last = self._safe if last_action is None else self._read(last_action)[0]
         self._last = np.minimum(np.maximum(last, self._low), self._high)
         self._change = np.zeros_like(self._last)
+
+    def narrow(self, limits: Array) -> None:
+        """From the next command on, what is requested counts as the nearest between these.
+
+        Args:
+            limits: the lowest and the highest, [2, m], with the safe command between them; with
+                nothing in it, they are min and max.
+        """
+        narrow_low, narrow_high = limits if limits.size else (self._low, self._high)
+        self._lowest = np.minimum(np.maximum(narrow_low, self._low), self._high)
+        self._highest = np.minimum(np.maximum(narrow_high, self._low), self._high)
 
     @property
     def last_action(self) -> Array:
@@ -73,7 +87,7 @@ class SafetyFilter:
                 for the safe command, and `problem` says so.
         """
         wanted, self.problem = self._read(requested)
-        action = np.minimum(np.maximum(wanted, self._low), self._high)
+        action = np.minimum(np.maximum(wanted, self._lowest), self._highest)
         if self._has_jerk:
             action = self._approach(action)
         elif self._has_rate:

@@ -60,18 +60,31 @@ class Stops:
             if stop:
                 self._latch(ON_TOPIC)
 
-    def watch(self, breach: Breach | None) -> None:
-        """What the envelope says at this tick; a hard breach stops the robot. For the control
-        thread alone."""
+    def watch(self, breach: Breach | None, latches: bool = True) -> bool:
+        """What the envelope says at this tick; a hard breach stops the robot. Tells whether it has
+        done so just now. For the control thread alone.
+
+        Args:
+            latches: False: the robot is on its way back, and is not stopped for being outside.
+        """
         before, self._outside = self._outside, breach.message if breach and breach.hard else ""
         if not self._outside:
-            return
+            return False
         latched = self._latched_breach()
         if latched is None:
-            number = next(self._numbers)
-            self._envelope = _Stop(number, number, self._outside)
-        elif not before:  # numbered anew: a release that is under way is not of this breach
+            return latches and self.trip(self._outside)
+        if not before:  # numbered anew: a release that is under way is not of this breach
             self._envelope = replace(latched, latest=next(self._numbers))
+        return False
+
+    def trip(self, reason: str) -> bool:
+        """The control thread itself stops the robot, until an operator releases it; tells whether
+        it had not done so before. For the control thread alone."""
+        if self._latched_breach() is not None:
+            return False
+        number = next(self._numbers)
+        self._envelope = _Stop(number, number, reason)
+        return True
 
     def release(self) -> str:
         """Lets the robot move again; tells what was released. Not for the control thread.
@@ -92,7 +105,7 @@ class Stops:
         return f"released: {reason}" if reason else "the robot was not stopped"
 
     def release_envelope(self) -> None:
-        """The robot was put back to where it begins: a breach from before stops it no longer, an
+        """The robot is put back to where it begins: a breach from before stops it no longer, an
         operator does. For any thread: at worst, at the same time as `release`, the stop stays."""
         if (seen := self._envelope) is not None:
             self._released = max(self._released, seen.latest)

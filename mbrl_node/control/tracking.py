@@ -62,6 +62,13 @@ class TrackingController(Controller):
         """
         self._follower.reference = Reference.of(states, self._system)
 
+    def following(self, states: ArrayLike) -> TrackingController:
+        """Another one, with the settings of now, that follows this reference whatever this one is
+        told; see `set_reference`."""
+        other = copy.copy(self)
+        other._follower = Follower(Reference.of(states, self._system))
+        return other
+
     @property
     def not_ready(self) -> str:
         if self._model is None:

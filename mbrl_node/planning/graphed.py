@@ -61,7 +61,8 @@ class GraphedPlanner(Planner):
 
     A graph is recorded for each kind of call (with and without a last action, so many proposals, so
     many samples); a newer model of the same shape needs no new one. With a time budget, samples are
-    powers of two, so that there are few kinds.
+    powers of two, so that there are few kinds. While actions are limited, which changes from plan
+    to plan, there is no graph.
 
     Args:
         planner: on a GPU.
@@ -85,6 +86,13 @@ class GraphedPlanner(Planner):
     def shift(self, steps: int) -> None:
         self._planner.shift(steps)
 
+    def limit(self, limits: Tensor | None) -> None:
+        self._planner.limit(limits)
+
+    @property
+    def limited(self) -> bool:
+        return self._planner.limited
+
     @torch.no_grad()
     def plan(
         self,
@@ -99,6 +107,10 @@ class GraphedPlanner(Planner):
             effort = self._budget.choose()
             samples = 2 ** int(math.log2(effort.samples))
             planner.effort = Effort(samples, effort.iterations)
+        if self.limited:
+            plan = planner.plan(rollout, state, last_action, proposals)
+            self._note_effort()
+            return plan
         before = [getattr(planner, name) for name in planner.remembers]
         shapes = [None if x is None else x.shape for x in (state, last_action, proposals, *before)]
         key = (planner.effort, *shapes)
@@ -121,10 +133,13 @@ class GraphedPlanner(Planner):
             raise PlanningError(NO_RETURN)
         for name, value in zip(planner.remembers, graph.after, strict=True):
             setattr(planner, name, None if value is None else value.clone())
-        self.used = planner.effort
+        self._note_effort()
+        return graph.plan.clone()
+
+    def _note_effort(self) -> None:
+        self.used = self._planner.effort
         if self._budget:
             self._budget.spent(self.used)
-        return graph.plan.clone()
 
     def _recorded(
         self,

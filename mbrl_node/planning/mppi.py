@@ -81,7 +81,7 @@ class MPPI(Planner):
         factor = covariance_factor(config.covariance, len(space.low))
         self._independent = not torch.tril(factor, -1).any()
         self._colour = self._colour.to(space.low)
-        self._spread = config.noise * space.half_range[:, None] * factor.to(space.low)
+        self._factor = factor.to(space.low)
         self._smoother = line_filter(self.horizon, config.smoothing).to(space.low)
 
     def reset(self) -> None:
@@ -108,14 +108,15 @@ class MPPI(Planner):
         proposals: Tensor | None = None,
     ) -> Tensor:
         space, mean, extra = self.space, self._warm_start(last_action), proposals
+        spread = self._config.noise * space.half_range[:, None] * self._factor
         for samples, _ in self._iterations():
             white = self._normal(samples, *mean.shape)
             white[0] = 0.0
             noise = filtered(self._colour, white)
             if self._independent:
-                noise.mul_(self._spread.diagonal())
+                noise.mul_(spread.diagonal())
             else:
-                noise = (self._spread @ by_time(noise)).permute(2, 0, 1)
+                noise = (spread @ by_time(noise)).permute(2, 0, 1)
             actions = self._candidates(space, noise.add_(mean), last_action, extra)
             extra = None
             weights = self._weights(self._returns(rollout, state, actions))

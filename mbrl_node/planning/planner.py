@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import ClassVar, Protocol
@@ -158,7 +158,8 @@ class Planner(ABC):
     kept: tuple[Tensor, Tensor] | None = None
 
     def __init__(self, config: PlannerConfig, space: ActionSpace, dt: float, seed: int = 0) -> None:
-        self.space, self.horizon, self._seed = space, max(1, round(config.horizon / dt)), seed
+        self.space = self._whole = space
+        self.horizon, self._seed = max(1, round(config.horizon / dt)), seed
         if self.horizon > LONGEST_HORIZON:
             raise ValueError(
                 f"horizon: {config.horizon:g} s is {self.horizon} control periods of {dt:g} s; at "
@@ -191,6 +192,22 @@ class Planner(ABC):
         if type(other) is type(self) and other.horizon == self.horizon:
             for name in self.remembers:
                 setattr(self, name, getattr(other, name))
+
+    def limit(self, limits: Tensor | None) -> None:
+        """Plans search between these limits from the next one on.
+
+        Args:
+            limits: the lowest and the highest action, [2, m]; None: those of the whole space.
+        """
+        self.space = self._whole
+        if limits is not None:
+            low, high = (self._whole.clip(x.to(self._whole.low)) for x in limits)
+            self.space = replace(self._whole, low=low, high=high)
+
+    @property
+    def limited(self) -> bool:
+        """Whether plans search a part of the space only."""
+        return self.space is not self._whole
 
     @property
     def device(self) -> torch.device:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mbrl_msgs.msg import ControllerStatus, ModelUpdate
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from mbrl_node.control import (
     FallbackConfig,
     Observation,
     PlanningController,
+    StopError,
     Stops,
     SwitchError,
     Tick,
@@ -139,7 +141,13 @@ class ControlSystem:
         self._deadman = deadman
         self._ticks, self.misses, self._sent_at = 0, 0, 0
         self.loop = ControlLoop(
-            spec, self._manager, time.time_ns(), self._stops, settings.dry_run, settings.seed
+            spec,
+            self._manager,
+            time.time_ns(),
+            self._stops,
+            settings.dry_run,
+            settings.seed,
+            lambda: (self.models.version, self.models.held_out_error),
         )
         self._events = EventPublisher(node, self.loop.session)
         self._undo.callback(self._events.flush)
@@ -149,9 +157,10 @@ class ControlSystem:
         boxes = outboxes(spec, self.loop.session, settings.run_dir) if learns else None
         self._delivery = Delivery(node, spec, boxes, self._say)
         self._undo.callback(self._delivery.close)
-        self._stop_inputs = StopInputs(node, self._stops, deadman, settings.deadman_topic)
+        self._stop_inputs = StopInputs(node, self._stops, deadman, settings.deadman_topic, self._go)
         self._inputs = Inputs(node, spec, self._get_controllers, self.loop.goals)
-        self._returns = ReturnWatch(spec.dt)
+        self._check_recovery()
+        self._returns, self._aimed_at = ReturnWatch(spec.dt), self.loop.goals.targets
 
         self._commands = CommandPublisher(node, spec, self.robot_time)
         if not settings.sync:  # in lock-step the learner answers with its model
@@ -196,6 +205,21 @@ class ControlSystem:
         return ControllerManager(
             self._factory.make_all(first), standby, "hold", fallback, self._spec.dt
         )
+
+    def _check_recovery(self) -> None:
+        """The controller of the robot's recovery is there; one that is not yet is loaded."""
+        recovery = self._spec.episode.recovery
+        if recovery is None:
+            return
+        where, name = f"{self._spec.name}: episode.recovery", recovery.controller
+        try:
+            if name not in self._manager.controllers:
+                self._load(name)
+                self._manager.configure(name)
+        except SwitchError as error:
+            raise ConfigurationError(f"{where}.controller: {error}") from None
+        if recovery.reference and not hasattr(self._manager.controllers[name], "following"):
+            raise ConfigurationError(f"{where}.reference: '{name}' follows no reference")
 
     def _contained(self, callback: Callable[..., None]) -> Callable[..., None]:
         """A callback that logs what goes wrong in it."""
@@ -277,17 +301,18 @@ class ControlSystem:
             self._sent_at,
             time.monotonic_ns(),
             None if isinstance(state, str) else received,
-            self._manager.acting.name,
+            self.loop.acting,
         )
 
-    def tick_in_lock_step(self, stamp: int, state: NDArray[Any]) -> Tick:
-        """One tick on a state [n] that the simulator gave for this robot time in ns."""
+    def tick_in_lock_step(self, stamp: int, state: NDArray[Any], age: float) -> Tick:
+        """One tick at this robot time in ns, on a state [n] that is `age` s old."""
         now, self._stepped_to = time.monotonic_ns(), stamp
         self.poll_stops()
-        tick = self.loop.tick(Observation(stamp, stamp, state), send=self._send)
+        measured = stamp - round(age * 1e9)
+        tick = self.loop.tick(Observation(stamp, measured, state), send=self._send)
         self._after(tick)
-        acting = self._manager.acting.name
-        self._reports.times.add(now, now, self._sent_at, time.monotonic_ns(), now, acting)
+        sent, done = self._sent_at, time.monotonic_ns()
+        self._reports.times.add(now, now, sent, done, now, self.loop.acting)
         return tick
 
     def _after(self, tick: Tick) -> None:
@@ -297,8 +322,8 @@ class ControlSystem:
             self._delivery.put(tick.transition)
         self._watch_returns(tick.transition)
         for event in tick.events:
-            log.info(event)
-            self._say("episode", str(self._episode), event)
+            log.info(event.text)
+            self._say(event.kind, str(self._episode), event.text)
         self._episode = self.loop.episode
         if not self._settings.sync:
             self._see_to_reset(tick.reset)
@@ -308,6 +333,9 @@ class ControlSystem:
         if transition is None or transition.model_version == 0:
             self._returns.interrupt()
             return
+        if not np.array_equal(transition.targets, self._aimed_at):
+            self._returns.interrupt()  # the reward is another one
+            self._aimed_at = transition.targets
         version, good = transition.model_version, self.models.good_version
         if fall := self._returns.add(transition.reward, version, good):
             self.models.blame(fall)
@@ -324,8 +352,13 @@ class ControlSystem:
     def stop_robot(self, reason: str) -> bool:
         """The next command of a ramp to the safe one; tells whether it has arrived."""
         self.poll_stops()
-        self.loop.tick(None, reason, self._send)
+        self.loop.stop(reason, self._send)
         return self.loop.safety.at_rest
+
+    def _go(self) -> str:
+        if not self._ticking:
+            raise StopError("the robot is not commanded now")
+        return self.loop.go()
 
     def _send(self, action: NDArray[Any]) -> None:
         if not self._settings.dry_run:

@@ -168,12 +168,14 @@ class Diagnostics:
             part.add(ERROR, f"stopped: {s.safe_reason}" if s.safe_reason else "stopped")
         elif s.safe_reason == RESETTING:
             part.add(OK, s.safe_reason)
-        elif s.safe_reason:
+        elif s.safe_reason and s.safe_reason != f"waits for {s.waits_for}":
             part.add(ERROR, f"safe command: {s.safe_reason}")
+        if s.waits_for and s.safe_reason != RESETTING:
+            part.add(WARN, f"waits for {s.waits_for}")
         fallbacks = self._new("fallbacks", s.fallbacks)
         if s.failure:
             part.add(WARN, f"{s.acting_controller} acts for {s.active_controller}: {s.failure}")
-        elif s.acting_controller != s.active_controller:
+        elif s.acting_controller != s.active_controller and not s.waits_for:
             part.add(WARN, f"{s.active_controller} {waits(s)}, {s.acting_controller} acts")
         elif fallbacks:
             part.add(WARN, f"a fallback acted for {s.active_controller}, which is back")
@@ -183,6 +185,8 @@ class Diagnostics:
             "active controller": s.active_controller,
             "acting controller": s.acting_controller,
             "safe command": s.safe_reason,
+            "waits for": s.waits_for,
+            "trust": f"{s.trust:.2f}",
             "stopped": s.stopped,
             "dry run": s.dry_run,
             "failure": s.failure,
@@ -322,6 +326,8 @@ class Part:
 
 def waits(s: ControllerStatus) -> str:
     """Why the active controller does not act, when it has not failed."""
+    if s.waits_for:
+        return "waits"
     return "waits for a model" if s.model_version == 0 else "is not ready"
 
 

@@ -83,7 +83,7 @@ class Reports:
         for name, value in (
             ("robot", self._spec.name),
             ("active_controller", manager.active.name),
-            ("acting_controller", manager.acting.name),
+            ("acting_controller", loop.acting),
             ("failure", manager.failure),
             ("fallbacks", manager.fallbacks),
             ("late_plans", sum(c.late_plans for c in planning)),
@@ -98,6 +98,7 @@ class Reports:
             ("task", self._spec.task),
             ("targets", loop.goals.targets.tolist()),
             ("reached_in_a_row", loop.goals.in_a_row),
+            ("trust", loop.trust.share),
             *((name, getattr(loop, name)) for name in _OF_LOOP),
         ):
             setattr(status, name, value)
@@ -112,5 +113,5 @@ class Reports:
 
 _OF_LOOP = (
     *("safe_reason", "episode", "episode_time", "episode_return", "last_return"),
-    *("transitions", "held_time", "solved_at"),
+    *("transitions", "held_time", "solved_at", "waits_for"),
 )

@@ -31,6 +31,8 @@ def status_line(s: ControllerStatus, robot_time: float) -> str:
         else f"{s.rate:.1f} Hz",
         f"missed {s.deadline_misses}",
     ]
+    if s.trust < 1.0:
+        parts.append(f"trust {100 * s.trust:.0f} %")
     if s.dry_run:
         parts.append("dry run, nothing is sent")
     if s.failure:
@@ -39,6 +41,8 @@ def status_line(s: ControllerStatus, robot_time: float) -> str:
         parts.append("STOPPED")
     if s.safe_reason:
         parts.append(f"SAFE COMMAND: {s.safe_reason}")
+    elif s.waits_for:
+        parts.append(f"WAITS FOR {s.waits_for}")
     elif s.reached_in_a_row > 0:
         parts.append(f"{s.reached_in_a_row} targets reached in a row")
     elif s.held_time > 0:

@@ -1,10 +1,11 @@
-"""What stops the robot from outside, taken by the control thread itself: no other callback, such as
-one that activates somebody's controller, is in its way."""
+"""What an operator stops the robot with, and lets it move with, taken by the control thread itself:
+no other callback, such as one that activates somebody's controller, is in its way."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rclpy.event_handler import SubscriptionEventCallbacks
@@ -23,17 +24,23 @@ BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class StopInputs:
-    """`~/estop` as topic and service, `~/release_estop`, and the deadman switch. Only one thread
-    may poll.
+    """`~/estop` as topic and service, `~/release_estop`, `~/go`, and the deadman switch. Only one
+    thread may poll.
 
     Args:
         deadman_topic: of a switch that has to be held (std_msgs/Bool); empty: there is none.
+        go: lets the next episode begin, and tells what follows; raises StopError.
     """
 
     def __init__(
-        self, node: Node, stops: Stops, deadman: Deadman | None, deadman_topic: str
+        self,
+        node: Node,
+        stops: Stops,
+        deadman: Deadman | None,
+        deadman_topic: str,
+        go: Callable[[], str],
     ) -> None:
-        self._stops, self._deadman = stops, deadman
+        self._stops, self._deadman, self._go = stops, deadman, go
         # Heard from publishers of any quality of service: who does not fit the one fits the other,
         # and rclpy need not warn of it.
         quiet = SubscriptionEventCallbacks(use_default_callbacks=False)
@@ -44,6 +51,7 @@ class StopInputs:
         self._services = [
             PolledService(node, Trigger, "~/estop", self._on_estop),
             PolledService(node, Trigger, "~/release_estop", self._on_release),
+            PolledService(node, Trigger, "~/go", self._on_go),
         ]
 
     def poll(self) -> None:
@@ -76,4 +84,13 @@ class StopInputs:
         except StopError as error:
             response.message, response.success = str(error), False
             log.warning("the stop stays: %s", error)
+        return response
+
+    def _on_go(self, request: Any, response: Any) -> Any:
+        try:
+            response.message, response.success = self._go(), True
+            log.info("an operator said go: %s", response.message)
+        except StopError as error:
+            response.message, response.success = str(error), False
+            log.warning("a go was refused: %s", error)
         return response

@@ -12,6 +12,7 @@ from mbrl_node.spec.parts import (
     Name,
     NonEmptyListOf,
     NotNegative,
+    Number,
     Positive,
     RosName,
     SpecModel,
@@ -22,12 +23,15 @@ Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
 class Recovery(SpecModel):
-    """What brings the robot back where it can begin: after a hard limit of the envelope was passed,
-    and before an episode begins."""
+    """What brings the robot back to where an episode can begin, after a hard limit of the envelope
+    was passed and after each episode. What resets the robot comes after it."""
 
-    controller: Name = Field(description="who acts: a controller, such as pd with a reference")
+    controller: Name = Field(description="who acts: a controller by its name, such as pd or hold")
+    reference: dict[str, Number] = Field(
+        {}, description="the state that it is to hold, where it follows one; other fields 0"
+    )
     until: NonEmptyListOf[StateRange] = Field(description="the ranges that it has to come into")
-    hold_time: NotNegative = Field(0.5, description="s that all of them must hold")
+    hold_time: NotNegative = Field(0.5, description="s for which all of them must hold")
     timeout: Positive = Field(10.0, description="s, then the robot is stopped for an operator")
     share: Share = Field(0.5, description="of the action's range around safe, that it may use")
 

@@ -49,11 +49,13 @@ def reference_problems(document: object) -> Iterator[Problem]:
     for at in (("reward",), ("goal", "conditions")):
         for item in _items(document, at):
             yield from _unknown(item, target_names, "the targets", "target")
-    noise = _mapping(document, ("sim", "noise"))
-    for name in noise:
-        yield from _unknown((("sim", "noise"), {str(name): name}), state_names, "the state", name)
-    recovery = ("episode", "recovery", "until")
-    for at in (("envelope",), ("termination",), ("constraints",), ("goal", "conditions"), recovery):
+    recovery = ("episode", "recovery")
+    named: tuple[Location, ...] = (("sim", "noise"), (*recovery, "reference"))
+    for at in named:
+        for name in _mapping(document, at):
+            yield from _unknown((at, {str(name): name}), state_names, "the state", name)
+    of_state = (("envelope",), ("termination",), ("constraints",), ("goal", "conditions"))
+    for at in (*of_state, (*recovery, "until")):
         for item in _items(document, at):
             yield from _unknown(item, state_names, "the state")
     display = document.get("display") if isinstance(document, Mapping) else None

@@ -394,7 +394,7 @@ def test_the_task_is_solved_when_the_goal_held_without_a_break():
     assert math.isnan(robot.loop.solved_at) and robot.loop.held_time == 0.0
     ticks = [robot.tick(UP) for _ in range(11)]
     assert robot.loop.solved_at == pytest.approx(12 * SPEC.dt)
-    assert any("SOLVED" in e for t in ticks for e in t.events)
+    assert any("SOLVED" in e.text for t in ticks for e in t.events)
 
 
 def test_a_stop_breaks_the_holding_of_the_goal():

@@ -21,6 +21,7 @@ HEALTHY = dict(
     plan_time=0.0024,
     plan_samples=120,
     plan_iterations=1,
+    trust=1.0,
 )
 
 
