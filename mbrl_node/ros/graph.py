@@ -10,7 +10,6 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from mbrl_node.spec.errors import did_you_mean
 
-
 OURS = "mbrl_controller"  # the node that the robot's file is for
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
@@ -75,7 +76,13 @@ class Heard:
             self._extract = compile_fields(topic)
         except TopicError:  # message_findings says so
             self._extract = None
-        node.create_subscription(kind, resolved(node, topic.topic), self._on, self._qos)
+        node.create_subscription(
+            kind,
+            resolved(node, topic.topic),
+            self._on,
+            self._qos,
+            event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+        )
 
     def _on(self, message: Any, info: Any) -> None:
         received = info["received_timestamp"]  # by the middleware: this thread may be late
@@ -176,8 +183,8 @@ class Heard:
             yield finding(
                 "problem" if beyond else "warning",
                 (*self._at, "timeout"),
-                f"{name}: {_duration(longest)} between two messages; after {show(timeout)} s without "
-                "one the robot is stopped",
+                f"{name}: {_duration(longest)} between two messages; after {show(timeout)} s "
+                "without one the robot is stopped",
                 f"timeout: {show(float(f'{3 * longest:.1g}'))}, or see why they come late",
             )
 
