@@ -172,9 +172,8 @@ def _state(robot: _Robot, prefixes: dict[str, str]) -> list[str]:
         )
     lines += [f"      - {row}" for row in _table(rows)]
     if robot.loose:
-        lines += [
-            f"# Not the robot's here, so it hangs loose: {', '.join(map(_plain, robot.loose))}"
-        ]
+        loose = ", ".join(map(_plain, robot.loose))
+        lines += [f"# Left out, so that they hang loose in simulation: {loose}"]
     if not robot.urdf.fixed:
         lines += [
             "# CHECK: the base seems to move, and joints do not tell where it is. Where the task is"

@@ -96,7 +96,8 @@ def _parse(data: bytes) -> ElementTree.Element:
         guard.Parse(data, True)
         root = ElementTree.fromstring(data)
     except (expat.ExpatError, ElementTree.ParseError) as error:
-        where = f"line {error.lineno}: " if hasattr(error, "lineno") else ""
+        at = error.position[0] if isinstance(error, ElementTree.ParseError) else error.lineno
+        where = f"line {at}: "
         if "unbound prefix" in str(error):
             raise _UrdfError(f"{where}{_XACRO}") from None
         raise _UrdfError(f"{where}not valid XML: {str(error).partition(':')[0]}") from None
