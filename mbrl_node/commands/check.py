@@ -163,12 +163,10 @@ def _other(spec: RobotSpec) -> Iterator[str]:
     """What needs one line each."""
     for key, ranges in (("termination", spec.termination), ("constraints", spec.constraints)):
         if ranges:
-            within = (f"{r.of} {_or_none(r.min)} to {_or_none(r.max)}" for r in ranges)
+            within = (f"{r.of} {_range(r.min, r.max)}" for r in ranges)
             yield f"{key}: {'; '.join(within)}"
     if spec.goal is not None:
-        conditions = (
-            f"{_term(c)} {_or_none(c.min)} to {_or_none(c.max)}" for c in spec.goal.conditions
-        )
+        conditions = (f"{_term(c)} {_range(c.min, c.max)}" for c in spec.goal.conditions)
         row = f", {spec.goal.in_a_row} targets in a row" if spec.targets else ""
         yield f"goal: {'; '.join(conditions)}, for {show(spec.goal.hold_time)} s{row}"
     episode = spec.episode
@@ -187,6 +185,12 @@ def _other(spec: RobotSpec) -> Iterator[str]:
         yield f"simulation: {spec.sim.kind}, {spec.sim.urdf}"
 
 
+def _range(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return f"at most {_or_none(high)}" if low is None else f"at least {show(low)}"
+    return f"{show(low)} to {show(high)}"
+
+
 def _or_none(value: float | None) -> str:
     return "–" if value is None else show(value)
 
@@ -194,9 +198,11 @@ def _or_none(value: float | None) -> str:
 def _print_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     if not rows:
         return
-    table = Table(title=title, title_justify="left", box=None, title_style="bold", pad_edge=False)
+    console = Console(highlight=False)
+    console.print(title, style="bold", soft_wrap=True, markup=False)
+    table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
-    Console(highlight=False).print(table)
+    console.print(table)
