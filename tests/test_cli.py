@@ -56,7 +56,7 @@ def test_train_go_on_eval_play_and_diagnose(mbrl):
 
 
 def test_a_run_of_a_learner_node_is_diagnosed_by_the_name_of_its_robot(mbrl):
-    mbrl("train", "--env", "sim.env:mbrl/cartpole-v0", "--run-dir", "run", "--steps", 60, *SMALL)
+    mbrl("train", "--env", "sim:mbrl/Cartpole-v0", "--run-dir", "run", "--steps", 60, *SMALL)
     Path("run/run.json").unlink()  # only `mbrl train` writes it
     code, out, _ = mbrl("diagnose", "run", "--json")
     assert code == 0
@@ -100,6 +100,8 @@ def test_without_a_folder_a_new_one_is_made_in_runs(mbrl):
         ("play nowhere", "nowhere: no such folder"),
         ("diagnose nowhere", "nowhere"),
         ("diagnose .", "has no transitions.db"),
+        ("init-robot robot.urdf", "robot.urdf: cannot be read: No such file or directory"),
+        ("check cartpole --live --seconds -1", "--seconds: -1 is not above 0"),
     ],
 )
 def test_what_cannot_work_is_one_line_and_exit_code_2(mbrl, arguments, words):
@@ -112,11 +114,26 @@ def test_what_cannot_work_is_one_line_and_exit_code_2(mbrl, arguments, words):
     assert not any(Path().iterdir())
 
 
-@pytest.mark.parametrize("arguments", ["trian", "train --stps 3", "eval", "train --steps many"])
+@pytest.mark.parametrize(
+    "arguments",
+    ["trian", "train --stps 3", "eval", "train --steps many", "init-robot", "check a --liv"],
+)
 def test_a_command_that_is_not_understood_is_exit_code_2(mbrl, arguments):
     code, out, err = mbrl(*arguments.split())
     assert (code, out) == (2, "")
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("arguments", ["check cartpole", "init-robot no.urdf", "--help"])
+def test_what_is_about_a_file_is_done_without_what_takes_long_to_import(tmp_path, arguments):
+    program = (
+        "import sys; from mbrl_node import cli\n"
+        f"sys.argv = ['mbrl', *{arguments.split()}]\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'gymnasium' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True)
 
 
 def test_functions_are_looked_for_where_the_command_runs(mbrl):
