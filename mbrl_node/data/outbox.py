@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from mbrl_node.data.records import Records, record_type, records_of
 from mbrl_node.data.transition import Transition
+from mbrl_node.spec.robot import target_names
 from mbrl_node.spec.system import System
 
 log = logging.getLogger(__name__)
@@ -36,15 +37,16 @@ SIZE = 16 * 2**20  # bytes of an outbox
 OLD = 86_400.0  # s after which an outbox is removed if its run is
 RUN = "run.id"  # in the run's folder
 PREFIX, SUFFIX, NEW = "mbrl-", ".outbox", ".new"
-MAGIC = b"mbrlbox1"
+MAGIC = b"mbrlbox2"
 RUN_DIR_SIZE = 4000  # bytes
 SAID: Any = [
     ("magic", "S8"),
     *((name, "<u8") for name in ("spec_hash", "session", "size")),
     ("run_dir", f"S{RUN_DIR_SIZE}"),  # empty: too long
     ("run", "S16"),
+    ("targets", "<u8"),  # of a transition
 ]
-# The check is of what is said before it, and of the layout of a record.
+# The check is of what is said before it, and of the layout of a record without targets.
 HEADER = np.dtype([*SAID, ("check", "<u8"), ("acknowledged", "<u8")])
 HEADER_SIZE = 4096
 CHECK_SIZE = 4  # bytes of a slot's checksum
@@ -89,6 +91,7 @@ class Outbox:
         header = np.zeros((), HEADER)
         header["magic"], header["spec_hash"] = MAGIC, system.hash
         header["session"], header["size"] = session, size
+        header["targets"] = targets = len(target_names(system))
         path = _absolute(run_dir) if run_dir is not None else b""
         header["run_dir"] = path if len(path) <= RUN_DIR_SIZE else b""
         header["run"] = run_of(run_dir) if run_dir is not None else b""
@@ -100,11 +103,11 @@ class Outbox:
         else:
             self.path = folder / f"{PREFIX}{_key(run_dir)}-{session}{SUFFIX}"
             self._file, memory = _create(self.path, header.tobytes(), size)
-        self._start(system, session, memory)
+        self._start(system, session, targets, memory)
 
-    def _start(self, system: System, session: int, memory: mmap.mmap) -> None:
+    def _start(self, system: System, session: int, targets: int, memory: mmap.mmap) -> None:
         self.session, self._memory = session, memory
-        self._dims = system.state_dim, system.action_dim
+        self._dims = system.state_dim, system.action_dim, targets
         self._type = record_type(*self._dims)
         self._stride = self._type.itemsize + CHECK_SIZE
         self.capacity = (len(memory) - HEADER_SIZE) // self._stride
@@ -114,7 +117,7 @@ class Outbox:
 
     @classmethod
     def taken_over(cls, path: Path, system: System) -> Outbox:
-        """What another process has left behind.
+        """What another process has left behind, with any task of this robot.
 
         Raises:
             BlockingIOError: it is in use.
@@ -129,7 +132,8 @@ class Outbox:
             raise
         result = cls.__new__(cls)
         result.path, result._file = path, file
-        result._start(system, int(_header(memory)["session"]), memory)
+        header = _header(memory)
+        result._start(system, int(header["session"]), int(header["targets"]), memory)
         result._find()
         return result
 
@@ -350,7 +354,11 @@ def _checked(path: Path, file: int, system: System) -> mmap.mmap:
         header = _header(memory)
     except ValueError:  # too short for a header
         raise OutboxError(f"{path}: is cut off") from None
-    if header["magic"] == MAGIC and int(header["spec_hash"]) != system.hash:
+    magic = bytes(header["magic"])
+    if magic != MAGIC and magic[:-1] == MAGIC[:-1]:
+        text = "is of another version of mbrl: its transitions are not sent again"
+        raise OutboxError(f"{path}: {text}")
+    if magic == MAGIC and int(header["spec_hash"]) != system.hash:
         raise ForeignError(f"{path}: is of another robot than '{system.name}'")
     if int(header["check"]) != _check_of(header, system) or int(header["size"]) != len(memory):
         raise OutboxError(f"{path}: is damaged, or of another version of mbrl")

@@ -15,18 +15,25 @@ from typing import Any
 import numpy as np
 
 from mbrl_node.data.records import Records, record_type
+from mbrl_node.spec.robot import target_names
 from mbrl_node.spec.system import System
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 2
-TABLES = (
-    # record: the layout of transition_.record, as JSON: (name, NumPy's type, shape) of each field.
-    """CREATE TABLE run (
+SCHEMA_VERSION = 3
+# record: the layout of transition_.record, as JSON: (name, NumPy's type, shape) of each field.
+_RUN = """CREATE TABLE run (
     robot TEXT NOT NULL, spec_hash INTEGER NOT NULL,
-    state_dim INTEGER NOT NULL, action_dim INTEGER NOT NULL,
+    state_dim INTEGER NOT NULL, action_dim INTEGER NOT NULL, target_dim INTEGER NOT NULL,
     record TEXT NOT NULL, mbrl TEXT NOT NULL, created INTEGER NOT NULL
-)""",
+)"""
+# task: empty where it is not known; targets: their names, as JSON.
+_SESSION_TASK = """CREATE TABLE session_task (
+    session INTEGER PRIMARY KEY, task TEXT NOT NULL, targets TEXT NOT NULL
+)"""
+TABLES = (
+    _RUN,
+    _SESSION_TASK,
     """CREATE TABLE transition_ (
     session INTEGER NOT NULL, sequence INTEGER NOT NULL, record BLOB NOT NULL,
     PRIMARY KEY (session, sequence)
@@ -57,20 +64,36 @@ _CHUNK = 10_000
 
 def create(db: sqlite3.Connection, system: System) -> None:
     """Makes the tables; within a transaction of the caller's."""
-    _create(db, system.name, system.hash, system.state_dim, system.action_dim)
+    dims = system.state_dim, system.action_dim, len(target_names(system))
+    _create(db, system.name, system.hash, *dims)
 
 
-def _create(db: sqlite3.Connection, robot: str, spec_hash: int, n: int, m: int) -> None:
+def _create(db: sqlite3.Connection, robot: str, spec_hash: int, *dims: int) -> None:
     for table in TABLES:
         db.execute(table)
-    facts = (robot, spec_hash, n, m, layout(n, m), version_of("mbrl-node"), time.time_ns())
-    db.execute("INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?)", facts)
+    facts = (robot, spec_hash, *dims, layout(*dims), version_of("mbrl-node"), time.time_ns())
+    db.execute(_INSERT_RUN, facts)
     db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
-def layout(state_dim: int, action_dim: int) -> str:
+_INSERT_RUN = "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def layout(state_dim: int, action_dim: int, target_dim: int) -> str:
     """`record_type` as the database says it."""
-    return json.dumps(record_type(state_dim, action_dim).descr)
+    return json.dumps(record_type(state_dim, action_dim, target_dim).descr)
+
+
+def widen(db: sqlite3.Connection, target_dim: int) -> None:
+    """Makes room for so many targets in every record, more than there were; within a transaction of
+    the caller's."""
+    n, m, before = db.execute("SELECT state_dim, action_dim, target_dim FROM run").fetchone()
+    room = np.full(target_dim - before, nan, "<f8").tobytes()
+    db.create_function("widened", 1, lambda record: record + room, deterministic=True)
+    changed = db.execute("UPDATE transition_ SET record = widened(record)").rowcount
+    facts = target_dim, layout(n, m, target_dim)
+    db.execute("UPDATE run SET target_dim = ?, record = ?", facts)
+    log.info("%d transitions have room for %d targets, not %d", changed, target_dim, before)
 
 
 def insert(db: sqlite3.Connection, records: Records) -> None:
@@ -110,16 +133,43 @@ def _episodes(records: Records) -> Iterable[tuple[Any, ...]]:
         )
 
 
-def migrate(db: sqlite3.Connection, updates: Path, dims: tuple[int, int] | None) -> None:
-    """Brings a database of schema 1 to this one; within a transaction of the caller's.
+def migrate(
+    db: sqlite3.Connection, schema: int, updates: Path, dims: tuple[int, int] | None
+) -> None:
+    """Brings a database of an earlier schema to this one; within a transaction of the caller's.
 
     Args:
-        updates: the file beside it that had a line for each version of the model.
-        dims: n and m, which an empty database does not tell.
+        updates: the file beside one of schema 1 that had a line for each version of the model.
+        dims: n and m, which an empty database of schema 1 does not tell.
 
     Raises:
         ValueError: its rows are damaged, or it is empty and `dims` are not given.
     """
+    if schema == 1:
+        _migrate_1(db, updates, dims)
+    else:
+        _migrate_2(db)
+    # Before there were targets there was one task for each robot; which, is not known any more.
+    db.execute("INSERT INTO session_task SELECT DISTINCT session, '', '[]' FROM episode")
+    count = db.execute("SELECT total(steps) FROM episode").fetchone()[0]
+    log.info("%d transitions brought from schema %d to %d", count, schema, SCHEMA_VERSION)
+
+
+def _migrate_2(db: sqlite3.Connection) -> None:
+    """Schema 2 had no targets: its records are those of schema 3 for a task that has none."""
+    db.execute("ALTER TABLE run RENAME TO run_2")
+    robot, spec_hash, n, m, record, mbrl, created = db.execute("SELECT * FROM run_2").fetchone()
+    if json.loads(record) != json.loads(layout(n, m, 0))[:-1]:
+        raise ValueError("its records have a layout that is not known here")
+    db.execute(_RUN)
+    db.execute(_SESSION_TASK)
+    db.execute(_INSERT_RUN, (robot, spec_hash, n, m, 0, layout(n, m, 0), mbrl, created))
+    db.execute("DROP TABLE run_2")
+    db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def _migrate_1(db: sqlite3.Connection, updates: Path, dims: tuple[int, int] | None) -> None:
+    """Schema 1 had a column for each field of a transition."""
     robot, spec_hash = db.execute("SELECT robot, spec_hash FROM run").fetchone()
     first = db.execute("SELECT length(state), length(action) FROM transition_ LIMIT 1").fetchone()
     if first is not None:
@@ -129,7 +179,7 @@ def migrate(db: sqlite3.Connection, updates: Path, dims: tuple[int, int] | None)
     n, m = dims
     db.execute("ALTER TABLE run RENAME TO run_1")
     db.execute("ALTER TABLE transition_ RENAME TO transition_1")
-    _create(db, robot, int(spec_hash), n, m)
+    _create(db, robot, int(spec_hash), n, m, 0)
     rows = db.execute("SELECT * FROM transition_1 ORDER BY session, sequence")
     while chunk := rows.fetchmany(_CHUNK):
         insert(db, _records_1(chunk, n, m))
@@ -146,7 +196,8 @@ INSERT_VERSION = "INSERT OR REPLACE INTO version VALUES (?, ?, ?, ?, ?, ?, ?)"
 def _records_1(rows: list[tuple[Any, ...]], n: int, m: int) -> Records:
     """Rows of schema 1 as records: its columns are the fields of a record, in order."""
     result = np.zeros(len(rows), record_type(n, m))
-    for name, column in zip(result.dtype.names or (), zip(*rows, strict=True), strict=True):
+    *names, _ = result.dtype.names or ()  # it knew no targets
+    for name, column in zip(names, zip(*rows, strict=True), strict=True):
         if isinstance(column[0], bytes):
             result[name] = np.frombuffer(b"".join(column)).reshape(len(rows), -1)
         elif name == "reward":  # SQLite keeps NaN as NULL

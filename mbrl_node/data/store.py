@@ -12,7 +12,7 @@ import math
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from operator import itemgetter
@@ -21,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 
-from mbrl_node.data.records import Records, record_type
+from mbrl_node.data.records import Records, record_type, with_room
 from mbrl_node.data.schema import (
     INSERT_VERSION,
     SCHEMA_VERSION,
@@ -31,8 +31,10 @@ from mbrl_node.data.schema import (
     metrics_json,
     migrate,
     runs_of,
+    widen,
 )
 from mbrl_node.data.sequences import Sequences
+from mbrl_node.spec.robot import RobotSpec, target_names
 from mbrl_node.spec.system import System
 
 _CHUNK = 1000  # rows read at once: they stay in the cache
@@ -81,6 +83,19 @@ class Episode:
     end: Literal["", "terminated", "truncated"]  # empty: it goes on, or was cut off
 
 
+@dataclass(frozen=True, slots=True)
+class SessionTask:
+    """What the robot was to do in a session."""
+
+    task: str = ""  # its name; empty: there is none, or it is not known
+    targets: tuple[str, ...] = ()  # their names, in the order of a transition's targets
+
+    @classmethod
+    def of(cls, system: System | None) -> SessionTask:
+        """The task of a robot's file."""
+        return cls(system.task, target_names(system)) if isinstance(system, RobotSpec) else cls()
+
+
 class RunStore:
     """All that is kept of one run of one robot, but for the files of its models.
 
@@ -88,8 +103,12 @@ class RunStore:
 
     Args:
         path: of the database; made where there is none.
-        system: the robot; a database of another robot is refused. None: whichever it is of.
+        system: the robot, with the task of the sessions to come; a database of another robot is
+            refused. None: whichever it is of.
         read_only: changes nothing on disk; one of an earlier version is converted in memory.
+
+    Attributes:
+        target_dim: for how many targets the records have room: as many as any task of the run has.
 
     Raises:
         StoreError: not a database, of another robot, or of a newer version of this program.
@@ -102,27 +121,33 @@ class RunStore:
                 raise StoreError(f"{path}: there is no such database")
             self._db = _opened(path, system, read_only)
             facts = self._db.execute(
-                "SELECT robot, spec_hash, state_dim, action_dim, record FROM run"
+                "SELECT robot, spec_hash, state_dim, action_dim, target_dim, record FROM run"
             ).fetchone()
             self._sessions = {} if read_only else self._load()
+            self._tasks = {} if read_only else self._load_tasks()
         except (OSError, sqlite3.Error, ValueError) as error:
             raise StoreError(f"{path}: cannot be used as the store of a run: {error}") from error
         self.robot: str = facts[0]
-        self.spec_hash, self.state_dim, self.action_dim = map(int, facts[1:4])
-        self._type, self._read_only = record_type(self.state_dim, self.action_dim), read_only
-        if facts[4] != layout(self.state_dim, self.action_dim):
+        self.spec_hash, self.state_dim, self.action_dim, self.target_dim = map(int, facts[1:5])
+        self._read_only, self._task = read_only, SessionTask.of(system)
+        if facts[5] != layout(self.state_dim, self.action_dim, self.target_dim):
             raise StoreError(f"{path}: its records have a layout that is not known here")
 
-    def add(self, records: Records) -> Records:
+    def add(self, records: Records, tasks: Mapping[int, SessionTask] | None = None) -> Records:
         """Commits records [N] in one write; gives those that were new, in their order.
+
+        Args:
+            records: with any number of targets.
+            tasks: of new sessions that had another task than this store was opened with.
 
         Raises:
             StoreError: the disk is full or cannot be written; nothing of the batch is stored, and
                 it may be added again.
             ValueError: they are of a robot of another size.
         """
-        if records.dtype != self._type:
-            raise ValueError(f"records are {records.dtype}, not {self._type}")
+        targets = _target_dim(records)
+        if records.dtype != (expected := record_type(self.state_dim, self.action_dim, targets)):
+            raise ValueError(f"records are {records.dtype}, not {expected}")
         with self._lock:
             sessions, new = self._sessions, np.zeros(len(records), bool)
             sequence = records["sequence"].astype(np.int64)
@@ -135,10 +160,32 @@ class RunStore:
                 sessions = sessions | {session: there.extended(numbers)}
             result: Records = records[new]
             if len(result):
+                room = max(targets, self.target_dim)
+                began = self._began(result, tasks or {})
                 with self._written("transitions"):
-                    insert(self._db, result)
-                self._sessions = sessions
+                    if room > self.target_dim:
+                        widen(self._db, room)
+                    insert(self._db, with_room(result, room))
+                    self._db.executemany(
+                        "INSERT OR IGNORE INTO session_task VALUES (?, ?, ?)",
+                        [(k, it.task, json.dumps(it.targets)) for k, it in began.items()],
+                    )
+                self._sessions, self._tasks = sessions, self._tasks | began
+                self.target_dim = room
             return result
+
+    def _began(self, records: Records, tasks: Mapping[int, SessionTask]) -> dict[int, SessionTask]:
+        """The sessions of records of which there was nothing before."""
+        sessions = set(map(int, np.unique(records["session"]))) - self._tasks.keys()
+        return {session: tasks.get(session, self._task) for session in sessions}
+
+    @property
+    def tasks(self) -> Mapping[int, SessionTask]:
+        """What the robot was to do, by session."""
+        if not self._read_only:
+            return self._tasks
+        with self._reading():
+            return self._load_tasks()
 
     def stored(self, session: int) -> int:
         """The sequence number below which all are stored or were skipped."""
@@ -175,8 +222,10 @@ class RunStore:
     def records(self) -> Records:
         """All transitions, session by session in sequence, [N]."""
         with self._reading(), transaction(self._db, "BEGIN"):
+            # Where this only reads, a learner of another task may have made room meanwhile.
+            self.target_dim = self._db.execute("SELECT target_dim FROM run").fetchone()[0]
             count = self._db.execute("SELECT count(*) FROM transition_").fetchone()[0]
-            result = np.empty(count, self._type)
+            result = np.empty(count, record_type(self.state_dim, self.action_dim, self.target_dim))
             place, at = memoryview(result).cast("B"), 0  # type: ignore[arg-type]
             rows = self._db.execute("SELECT record FROM transition_ ORDER BY session, sequence")
             while chunk := rows.fetchmany(_CHUNK):
@@ -242,6 +291,13 @@ class RunStore:
             for session in runs.keys() | skipped.keys()
         }
 
+    def _load_tasks(self) -> dict[int, SessionTask]:
+        rows = self._db.execute("SELECT session, task, targets FROM session_task").fetchall()
+        return {
+            session: SessionTask(task, tuple(json.loads(targets)))
+            for session, task, targets in rows
+        }
+
     def _known(self) -> dict[int, Sequences]:
         """What is stored; another process may be writing where this one only reads."""
         return self._load() if self._read_only else self._sessions
@@ -262,8 +318,13 @@ class RunStore:
                 yield
         except (sqlite3.Error, OverflowError) as error:
             if isinstance(error, sqlite3.IntegrityError):  # somebody else wrote, too
-                self._sessions = self._load()
+                self._sessions, self._tasks = self._load(), self._load_tasks()
             raise StoreError(f"{self.path}: {what} cannot be written: {error}") from error
+
+
+def _target_dim(records: Records) -> int:
+    """For how many targets they have room; 0 for what is none of ours."""
+    return records.dtype["targets"].shape[0] if "targets" in (records.dtype.names or ()) else 0
 
 
 def _number(value: float | None) -> float:
@@ -289,7 +350,8 @@ def transaction(db: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") -> Itera
 
 
 def _opened(path: Path, system: System | None, read_only: bool) -> sqlite3.Connection:
-    """A connection to a database of this schema and robot; made or migrated where it is not."""
+    """A connection to a database of this schema and robot, with room for its targets; made, brought
+    to this schema or widened where it is not."""
     if read_only:
         # Beside a database in WAL mode SQLite keeps files, even to read; without any log left over
         # it can do without them.
@@ -302,28 +364,36 @@ def _opened(path: Path, system: System | None, read_only: bool) -> sqlite3.Conne
         db = _connect(os.fspath(path))
     try:
         found = _check(db, path, system)
-        if read_only and found == 1:
+        if read_only and 0 < found < SCHEMA_VERSION:
             original, db = db, _connect("")
             original.backup(db)
             original.close()
         elif not read_only:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
-        if found != SCHEMA_VERSION:
+        targets = 0 if read_only or system is None else len(target_names(system))
+        if found != SCHEMA_VERSION or _room(db) < targets:
             dims = (0, 0) if read_only else None
             if system is not None:
                 dims = system.state_dim, system.action_dim
             with transaction(db):
                 found = _check(db, path, system)  # another process may have been faster
-                if found == 1:
-                    migrate(db, path.with_name("updates.jsonl"), dims)
-                elif found == 0 and system is not None:
+                if found == 0 and system is not None:
                     create(db, system)
+                elif found != SCHEMA_VERSION:
+                    migrate(db, found, path.with_name("updates.jsonl"), dims)
+                if _room(db) < targets:
+                    widen(db, targets)
         db.execute(f"PRAGMA query_only={int(read_only)}")
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _room(db: sqlite3.Connection) -> int:
+    """For how many targets its records have room."""
+    return int(db.execute("SELECT target_dim FROM run").fetchone()[0])
 
 
 def _connect(database: str, uri: bool = False) -> sqlite3.Connection:

@@ -57,8 +57,13 @@ def transition_to_msg(t: Transition, spec: RobotSpec, oldest: int = 0) -> Transi
     )
 
 
-def transition_from_msg(msg: TransitionMsg, spec: RobotSpec) -> Transition:
+def transition_from_msg(
+    msg: TransitionMsg, spec: RobotSpec, target_dim: int | None = None
+) -> Transition:
     """The transition in a message.
+
+    Args:
+        target_dim: how many targets its session has; None: as many as the robot's task.
 
     Raises:
         NotOursError: it is of another robot, or its numbers are none that a transition can have.
@@ -79,7 +84,11 @@ def transition_from_msg(msg: TransitionMsg, spec: RobotSpec) -> Transition:
         raise ValueError(
             f"its actions have {len(action)} and {len(requested)} of {spec.action_dim} values"
         )
-    if not all(np.isfinite(x).all() for x in (state, action, next_state)):
+    targets = np.array(msg.targets)
+    target_dim = len(spec.target_names) if target_dim is None else target_dim
+    if len(targets) != target_dim:
+        raise ValueError(f"it has {len(targets)} targets, not {target_dim} of its session's task")
+    if not all(np.isfinite(x).all() for x in (state, action, next_state, targets)):
         raise ValueError("it is not finite")
     return Transition(
         msg.session,
@@ -97,6 +106,7 @@ def transition_from_msg(msg: TransitionMsg, spec: RobotSpec) -> Transition:
         msg.truncated,
         msg.controller,
         msg.model_version,
+        targets,
     )
 
 

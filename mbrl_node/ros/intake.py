@@ -70,8 +70,10 @@ class Intake:
         self.problem = ""
         self._received: queue.SimpleQueue[_Received] = queue.SimpleQueue()
         self._heard: queue.SimpleQueue[tuple[Event, bool]] = queue.SimpleQueue()
-        # Of the storing thread: what is to be written.
-        self._nothing: Records = np.empty(0, record_type(spec.state_dim, spec.action_dim))
+        # Of the storing thread: what is to be written. It is as wide as the store is, so that there is
+        # room for what a session of another task left behind.
+        self._dims = spec.state_dim, spec.action_dim, learner.store.target_dim
+        self._nothing: Records = np.empty(0, record_type(*self._dims))
         self._records = self._nothing
         self._events: deque[Event] = deque(maxlen=MOST_EVENTS)
         self._oldest: dict[int, int] = {}  # of each session that something came of
@@ -91,7 +93,7 @@ class Intake:
     def _on_transition(self, msg: Any) -> None:
         transition = None
         try:
-            transition = transition_from_msg(msg, self._spec)
+            transition = transition_from_msg(msg, self._spec, self._target_dim(msg.session))
         except ValueError as error:
             self._node.get_logger().warning(
                 f"transition {msg.sequence} refused: {error}", throttle_duration_sec=1.0
@@ -100,6 +102,11 @@ class Intake:
                 return
         if self._received.qsize() < MOST:
             self._received.put(_Received(msg.session, msg.sequence, msg.oldest, transition))
+
+    def _target_dim(self, session: int) -> int:
+        """How many targets its transitions have: one from before may have had another task."""
+        task = self._learner.store.tasks.get(session)
+        return len(self._spec.target_names if task is None else task.targets)
 
     def _on_event_msg(self, msg: Any) -> None:
         try:
@@ -151,9 +158,8 @@ class Intake:
             self.problem = ""
 
     def _take(self, received: list[_Received]) -> None:
-        n, m = self._spec.state_dim, self._spec.action_dim
-        new = records_of([r.transition for r in received if r.transition is not None], n, m)
-        self._records = np.concatenate((self._records, new))
+        new = [r.transition for r in received if r.transition is not None]
+        self._records = np.concatenate((self._records, records_of(new, *self._dims)))
         for each in received:
             self._oldest[each.session] = max(self._oldest.get(each.session, 0), each.oldest)
             if each.transition is None:

@@ -300,6 +300,11 @@ def delay_periods(system: System) -> int:
     return round(system.action.delay / system.dt) if isinstance(system, RobotSpec) else 0
 
 
+def target_names(system: System) -> tuple[str, ...]:
+    """The names of the targets of a task: those of a robot's file, and else none."""
+    return system.target_names if isinstance(system, RobotSpec) else ()
+
+
 def _merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(data)
     for key, change in changes.items():
