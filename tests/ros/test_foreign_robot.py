@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import time
@@ -51,6 +52,12 @@ def test_its_node_shares_no_code_with_this_project():
     assert imported == {
         *("contextlib", "math", "time", "rclpy", "geometry_msgs", "nav_msgs", "std_srvs")
     }
+
+
+def test_its_file_is_the_one_that_the_documentation_shows():
+    page = Path(__file__).parents[2] / "docs" / "your_robot.md"
+    (shown,) = re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert FILE.read_text().endswith(shown)
 
 
 def test_a_file_that_fits_is_found_to_fit(boat):
