@@ -143,7 +143,7 @@ def test_without_the_library_it_is_told_what_to_install(tmp_path, monkeypatch, l
 
 def test_none_of_the_libraries_is_loaded_before_it_is_needed():
     code = (
-        "import sys, mbrl_node.commands, mbrl_node.data.export; "
+        "import sys, mbrl_node.commands.exchange, mbrl_node.data.export; "
         "print({'minari', 'pyarrow', 'rosbags'} & set(sys.modules))"
     )
     result = subprocess.run(
