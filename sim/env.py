@@ -1,4 +1,4 @@
-"""Simulated robots as Gymnasium environments, one a robot file: `sim.env:mbrl/cartpole-v0`."""
+"""Simulated robots as Gymnasium environments, one a robot file: `mbrl/HalfCheetah-v0`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mbrl_node.spec import RobotSpec, load_spec, robot_directories
-from mbrl_node.spec.terms import RangeTermination, TermReward, goal_function
-from mbrl_node.spec.topics import JointStateField
+from mbrl_node.spec import RobotSpec, load_spec
+from mbrl_node.spec.goals import Goals
+from mbrl_node.spec.terms import RangeTermination, Targets, TermReward
 from sim.robot import BulletRobot
+from sim.robots import make_robot
+from sim.sensors import Sensors
 
 Array = NDArray[np.float64]
 
@@ -20,37 +22,57 @@ Array = NDArray[np.float64]
 class RobotEnv(gymnasium.Env[Array, Array]):
     """A robot's `sim` section, stepped at its control rate; reward, end and length are the file's.
 
-    `robot_spec` is what an agent needs to know of it; `info["goal"]` tells whether the goal's
-    conditions hold.
+    An observation is the state, and after it the task's targets, which are drawn anew when they are
+    reached, or given up. `robot_spec` is what an agent needs to know; `info` has `goal`, whether
+    the goal's conditions hold, `age`, s since the state was measured, and `events`, what there is
+    to say of targets.
 
     Args:
         robot: a spec, or what `load_spec` takes.
+        task: likewise.
+        render_mode: "rgb_array" draws pictures, "human" opens PyBullet's window.
     """
 
-    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+    metadata = {"render_modes": ["human", "rgb_array"]}  # noqa: RUF012
 
-    def __init__(self, robot: str | RobotSpec, render_mode: str | None = None) -> None:
-        self.robot_spec = spec = robot if isinstance(robot, RobotSpec) else load_spec(robot)
-        self.render_mode = render_mode
-        self.metadata = {**self.metadata, "render_fps": spec.rate}
+    def __init__(
+        self, robot: str | RobotSpec, task: str = "", render_mode: str | None = None
+    ) -> None:
+        spec = robot if isinstance(robot, RobotSpec) else load_spec(robot, task=task)
+        self.robot_spec, self.render_mode = spec, render_mode
+        self.metadata = {**self.metadata, "render_fps": round(spec.rate)}
         unbounded = np.full(spec.state_dim, np.inf)
-        self.observation_space = gymnasium.spaces.Box(-unbounded, unbounded, dtype=np.float64)
+        low, high = ([getattr(f, end) for f in spec.target_fields] for end in ("min", "max"))
+        self.observation_space = gymnasium.spaces.Box(
+            np.append(-unbounded, low), np.append(unbounded, high), dtype=np.float64
+        )
         self.action_space = gymnasium.spaces.Box(spec.action_min, spec.action_max, dtype=np.float64)
-        self._reward, self._goal = TermReward(spec), goal_function(spec)
+        self._targets = Targets(spec)
+        self._reward = TermReward(spec, self._targets)
         self._terminated = RangeTermination(spec)
         self._robot: BulletRobot | None = None
         self._changes: list[tuple[str, str, float]] = []
         self._length = round(spec.episode.length / spec.dt)
+        self._clock = 0  # ns of the steps of all episodes
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
-        """Puts the robot at its initial position; a seed makes the noise on it repeatable."""
+        """Puts the robot at its initial position; a seed makes all that is random repeatable."""
         super().reset(seed=seed)
         robot = self._made(anew=seed is not None)
         robot.reset()
-        self._steps, self._state = 0, self._read()
-        return self._state, {"goal": self._goal(self._state)}
+        self._sensors.restart()
+        self._goals.begin()
+        self._goals.aim(self._clock)
+        self._steps, self._state = 0, self._sensors.state
+        return self._observation(), self._info([])
+
+    @property
+    def goals(self) -> Goals:
+        """What the robot aims at; `tell` sets it."""
+        self._made()
+        return self._goals
 
     def change(self, what: str, of: str, value: float) -> str:
         """Makes the robot another one, from now on and after every reset; see
@@ -63,7 +85,10 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         """The robot; made where there is none yet."""
         if self._robot is None or anew:
             self.close()
-            self._robot = BulletRobot(self.robot_spec, int(self.np_random.integers(2**31)))
+            seed = int(self.np_random.integers(2**31))
+            self._robot = make_robot(self.robot_spec, seed, self.render_mode == "human")
+            self._sensors = Sensors(self.robot_spec, self._robot, np.random.default_rng([seed, 1]))
+            self._goals = Goals(self.robot_spec, seed)
             self._substeps = round(1 / (self._robot.dt * self.robot_spec.rate))
             for change in self._changes:
                 self._robot.change(*change)
@@ -73,27 +98,31 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         """One control period with an action [m]."""
         assert self._robot is not None, "reset comes first"
         before, action = self._state, np.asarray(action, np.float64)
+        self._targets.set(self._goals.targets)
         self._robot.command(action)
-        for _ in range(self._substeps):
+        for k in range(self._substeps):
             self._robot.step()
-        self._steps, self._state = self._steps + 1, self._read()
+            self._sensors.look(now=k == self._substeps - 1)
+        self._steps, self._state = self._steps + 1, self._sensors.state
+        self._clock += round(self.robot_spec.dt * 1e9)
         state, sent, reached = map(torch.as_tensor, (before, action, self._state))
         reward = float(self._reward(state, sent, reached))
         terminated = bool(self._terminated(reached))
         truncated = not terminated and self._steps >= self._length
-        return self._state, reward, terminated, truncated, {"goal": self._goal(self._state)}
+        info = self._info(self._goals.watch(self._state, self._clock, 0))
+        told = self._goals.aim(self._clock)
+        info["events"] += [told] if told else []
+        return self._observation(), reward, terminated, truncated, info
 
-    def _read(self) -> Array:
-        assert self._robot is not None
-        reading = self._robot.read()
-        values = []
-        for field in self.robot_spec.state_fields:
-            assert isinstance(field, JointStateField), "a spec with sim has no other"
-            values.append(getattr(reading, field.value)[reading.names.index(field.joint)])
-        return np.array(values)
+    def _info(self, events: list[str]) -> dict[str, Any]:
+        goal = self._goals.holds(self._state)
+        return {"goal": goal, "age": self._sensors.age, "events": events}
+
+    def _observation(self) -> Array:
+        return np.append(self._state, self._goals.targets)
 
     def render(self) -> NDArray[np.uint8] | None:
-        """A picture of the robot, [height, width, 3]."""
+        """A picture of the robot, [height, width, 3]; None where it is seen in a window."""
         if self.render_mode != "rgb_array" or self._robot is None:
             return None
         return self._robot.picture()
@@ -103,16 +132,3 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         if self._robot is not None:
             self._robot.close()
             self._robot = None
-
-
-for _directory in robot_directories():
-    for _file in sorted(_directory.glob("*.yaml")):
-        _id = f"mbrl/{_file.stem}-v0"
-        if _id not in gymnasium.registry:
-            gymnasium.register(
-                _id,
-                "sim.env:RobotEnv",
-                kwargs={"robot": str(_file)},
-                disable_env_checker=True,
-                order_enforce=False,
-            )

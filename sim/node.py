@@ -1,12 +1,11 @@
-"""The simulator as a ROS 2 node: joint states and the clock out, effort commands in, as a real
-robot's drivers have it."""
+"""The simulator as a ROS 2 node: states and the clock out, commands in, as a real robot's drivers
+have it."""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
-from array import array
 from collections import deque
 from typing import Any
 
@@ -14,19 +13,20 @@ import numpy as np
 from mbrl_msgs.srv import ChangeRobot, Step
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
 
+from mbrl_node.ros.commands import command_reader
 from mbrl_node.ros.convert import to_time
-from mbrl_node.ros.extract import compile_fields
+from mbrl_node.ros.extract import message_class
 from mbrl_node.ros.lockstep import LockStepService, StepError
 from mbrl_node.ros.parameters import declare, declare_robot
 from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.realtime import settle_memory
 from mbrl_node.ros.taken import Taken
 from sim.changes import PlannedChange, parse_changes
-from sim.robot import BulletRobot
+from sim.messages import copy_to
+from sim.robots import make_robot
+from sim.sensors import Measurement, Sensors
 
 MAX_BEHIND = 0.2  # s; a machine that is further behind gives up catching up
 MAX_DURATION = 60.0  # s of simulated time in one step of lock-step
@@ -73,11 +73,11 @@ class SimNode(Node):
             "TIME is simulated, s, and the rest as in mbrl_msgs/srv/ChangeRobot",
         )
         self._check(sync, clock, timeout)
-        self._robot = BulletRobot(spec, seed, gui)
+        self._robot = make_robot(spec, seed, gui)
+        self._sensors = Sensors(spec, self._robot, np.random.default_rng([seed, 1]))
         self._planned = self._plan(planned)  # and the step before which, the next first
         self._lock = threading.Lock()  # around the robot and the flags
-        self._steps = 0  # of the physics, since the start
-        self._steps_a_reading = round(spec.sim.physics_rate / spec.sim.state_rate)
+        self._steps_a_tick = round(spec.sim.physics_rate / spec.sim.state_rate)  # of the clock
         self._patience = max(timeout, 3 * spec.dt) if timeout else math.inf  # s
         self._safe_at = math.inf  # steps at which the command becomes the safe one; inf: it is
         self._overdue = False
@@ -85,10 +85,12 @@ class SimNode(Node):
         self._running.set()
         self.refused = 0  # commands
 
-        names = self._robot.read().names
-        self._state, self._now = JointState(name=names), Clock()  # used again and again
-        self._states = [self.create_publisher(JointState, t.topic, 10) for t in spec.state]
-        self._fields = [compile_fields(topic) for topic in spec.state]
+        kinds = [message_class(topic.type) for topic in spec.state]
+        self._messages, self._now = [kind() for kind in kinds], Clock()  # used again and again
+        self._states = [
+            self.create_publisher(kind, topic.topic, 10)
+            for kind, topic in zip(kinds, spec.state, strict=True)
+        ]
         self._clock = self.create_publisher(Clock, "/clock", 10) if clock else None
         self.create_service(Trigger, spec.episode.reset_service or "/reset", self._on_reset)
         self.create_service(ChangeRobot, "~/change", self._on_change)
@@ -96,7 +98,8 @@ class SimNode(Node):
         if sync:
             self._service = LockStepService(self, Step, "~/step", self._on_step)
         else:
-            self._commands = Taken(self, Float64MultiArray, spec.action.topic)
+            self._values = command_reader(spec.action)
+            self._commands = Taken(self, message_class(spec.action.type), spec.action.topic)
             self.create_service(SetBool, "~/pause", self._on_pause)
 
     def _check(self, sync: bool, clock: bool, timeout: float) -> None:
@@ -137,6 +140,7 @@ class SimNode(Node):
 
     def _reset(self) -> None:
         self._robot.reset()
+        self._sensors.restart()
         self._safe_at = math.inf
 
     def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
@@ -163,7 +167,7 @@ class SimNode(Node):
     def _change(self, what: str, of: str, value: float) -> str:
         """What has become of the robot, as a sentence."""
         text = self._robot.change(what, of, value)
-        now = self._steps * self._robot.dt
+        now = self._robot.steps * self._robot.dt
         self.get_logger().warning(f"the robot has changed at {now:.2f} s: {text}")
         return text
 
@@ -172,7 +176,7 @@ class SimNode(Node):
     def run(self, stop: threading.Event) -> None:
         """Simulates until told to stop."""
         settle_memory()
-        self._publish()
+        self._publish(self._sensors.newest)
         if self._service is None:
             self._run_freely(stop)
         else:
@@ -206,33 +210,33 @@ class SimNode(Node):
         """One physics step, with the newest command from its beginning on."""
         if (command := self._commands.newest()) is not None:
             self._command(command)
-        if self._steps >= self._safe_at:
-            self._robot.command(self._spec.action_safe)
+        if self._robot.steps >= self._safe_at:
+            self._robot.be_safe()
             self._safe_at, self._overdue = math.inf, True
             self.get_logger().warning(
                 f"no command for {self._patience:g} s: the robot has its safe one until the next"
             )
         self._step_physics()
-        if self._steps % self._steps_a_reading == 0:
-            self._publish()
+        arrived = self._sensors.look()
+        if arrived or self._robot.steps % self._steps_a_tick == 0:
+            self._publish(arrived)
 
     def _step_physics(self) -> None:
-        while self._planned and self._planned[0][0] <= self._steps:
+        while self._planned and self._planned[0][0] <= self._robot.steps:
             _, change = self._planned.popleft()
             self._change(change.what, change.of, change.value)
         self._robot.step()
-        self._steps += 1
 
-    def _command(self, command: Float64MultiArray) -> None:
+    def _command(self, command: Any) -> None:
         try:
-            self._robot.command(np.array(command.data))
+            self._robot.command(np.array(self._values(command)))
         except ValueError as error:
             self.refused += 1
             self.get_logger().warning(
                 f"command refused, {self.refused} so far: {error}", throttle_duration_sec=5.0
             )
             return
-        self._safe_at = self._steps + self._patience / self._robot.dt
+        self._safe_at = self._robot.steps + self._patience / self._robot.dt
         if self._overdue:
             self._overdue = False
             self.get_logger().info("commands come again")
@@ -260,27 +264,25 @@ class SimNode(Node):
                 self._reset()
             if len(command):
                 self._robot.command(command)
-            for _ in range(round(steps)):
+            for k in range(round(steps)):
                 self._step_physics()
-            self._publish()
-        response.stamp = self._state.header.stamp
-        for fields_of in self._fields:
-            response.state.extend(fields_of(self._state))
-        response.success = True
+                self._sensors.look(now=k == round(steps) - 1)
+            self._publish(self._sensors.newest)
+        response.stamp, response.age = self._now.clock, self._sensors.age
+        response.state, response.success = self._sensors.state.tolist(), True
 
-    def _publish(self) -> None:
-        reading, state = self._robot.read(), self._state
-        state.position = array("d", reading.position)  # arrays are not looked through again
-        state.velocity = array("d", reading.velocity)
-        state.effort = array("d", reading.effort)
-        if self._clock is None:
-            state.header.stamp = to_time(time.time_ns())
-        else:
-            now = round(self._steps * self._robot.dt * 1e9)
-            state.header.stamp = self._now.clock = to_time(now)
-        for publisher in self._states:
-            publisher.publish(state)
+    def _publish(self, measurements: list[Measurement]) -> None:
+        """Publishes what was measured, stamped with when, and the clock."""
+        now = round(self._robot.steps * self._robot.dt * 1e9)
+        wall = time.time_ns()
+        for measurement in measurements:
+            message = self._messages[measurement.topic]
+            copy_to(message, measurement.message)
+            stamp = round(measurement.step * self._robot.dt * 1e9)
+            message.header.stamp = to_time(stamp if self._clock else wall - (now - stamp))
+            self._states[measurement.topic].publish(message)
         if self._clock is not None:
+            self._now.clock = to_time(now)
             self._clock.publish(self._now)
 
     def close(self) -> None:

@@ -15,7 +15,10 @@ import pybullet_data
 from numpy.typing import NDArray
 
 from mbrl_node.spec import RobotSpec, SpecError
+from mbrl_node.spec.action import JointActionTopic
+from mbrl_node.spec.topics import JOINT_STATE
 from sim.changes import EVERYTHING, check_value
+from sim.messages import Message, empty
 
 
 @contextlib.contextmanager
@@ -34,17 +37,11 @@ def _stdout_is_stderr() -> Iterator[None]:
 with _stdout_is_stderr():  # PyBullet says when it was built
     import pybullet
 
+from sim.camera import Camera  # noqa: E402
+
+DATA = Path(pybullet_data.getDataPath())
+
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class JointReading:
-    """Position, velocity and applied effort of every movable joint, in the order of `names`."""
-
-    names: list[str]
-    position: list[float]
-    velocity: list[float]
-    effort: list[float]
 
 
 @dataclass
@@ -54,17 +51,36 @@ class Link:
     index: int
     mass: float  # kg
     inertia: tuple[float, float, float]  # about its principal axes, kg m^2
+    friction: float
     factor: float = 1.0
     payload: float = 0.0  # kg
+    drawn: float = 1.0  # of this episode, of mass and inertia
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A joint that moves, and what its file says of it."""
+
+    index: int
+    damping: float
+    force: float  # N or N m, the most that its motor can do
+    speed: float  # m/s or rad/s, the most that it may have
 
 
 class BulletRobot:
-    """One robot in a PyBullet world of its own, driven by joint efforts.
+    """One robot in a PyBullet world of its own.
+
+    This class is the kind `joints`: commands go to joints, by the `drive` of the file's `sim`
+    section, and its sensor is a sensor_msgs/msg/JointState. Others are subclasses in sim/robots,
+    which say what differs: `build`, `place`, `actuate`, `message`.
 
     Args:
         spec: a robot with a `sim` section.
-        seed: of the noise on the initial joint positions.
+        seed: of the noise on the initial joint positions and of what differs between episodes.
         gui: opens PyBullet's window.
+
+    Attributes:
+        steps: of the physics, since the start.
 
     Raises:
         SpecError: the spec has no `sim` section, or names a file or joint that is not there.
@@ -73,118 +89,259 @@ class BulletRobot:
     def __init__(self, spec: RobotSpec, seed: int = 0, gui: bool = False) -> None:
         if spec.sim is None:
             raise SpecError([f"{spec.name}: sim: missing, so there is nothing to simulate"])
-        self._sim = spec.sim
-        self.dt = 1.0 / self._sim.physics_rate
-        self._rng = np.random.default_rng(seed)
-        self._limits = (spec.action_min, spec.action_max)
+        self.spec, self.sim = spec, spec.sim
+        self.dt, self.steps = 1.0 / self.sim.physics_rate, 0
+        self.rng = np.random.default_rng(seed)
+        reach = self.sim.saturation
         self._safe = spec.action_safe
-        self._delay = round(spec.action.delay / self.dt)  # steps
+        self._limits = tuple(
+            self._safe + reach * (limit - self._safe)
+            for limit in (spec.action_min, spec.action_max)
+        )
+        self._delay = round((spec.action.delay + self.sim.delay) / self.dt)  # steps
         self._fields = [field.name for field in spec.action.fields]
         self._gain = np.ones(len(self._fields))
+        self._drawn_gain = np.ones(len(self._fields))  # of this episode
         self._coming: deque[tuple[int, Array]] = deque()  # commands, and the step they act from
-        self._steps = 0
-        self._scene: float | None = None  # size of what is drawn, m; None: nothing was yet
-        self._world = pybullet.connect(pybullet.GUI if gui else pybullet.DIRECT)
-        if self._world < 0:
+        if gui and not os.environ.get("DISPLAY"):  # PyBullet would end the process
+            raise RuntimeError("PyBullet's window needs a display, and DISPLAY is not set")
+        self.world = pybullet.connect(pybullet.GUI if gui else pybullet.DIRECT)
+        if self.world < 0:
             raise RuntimeError(
                 "PyBullet could not open its window; is there a display? Try gui:=false"
             )
-        pybullet.setTimeStep(self.dt, physicsClientId=self._world)
-        pybullet.setGravity(0, 0, -9.81, physicsClientId=self._world)
-        self._body = self._load(spec)
+        pybullet.setTimeStep(self.dt, physicsClientId=self.world)
+        pybullet.setGravity(0, 0, -9.81, physicsClientId=self.world)
+        self.camera = Camera(self.world)
+        self.body = self.build()
         self._links = self._links_with_mass()
-        self._index = self._movable_joints()
-        self._names, self._joints = list(self._index), list(self._index.values())
-        self._actuated = [self._joint(spec, field.joint) for field in spec.action.fields]
-        self._initial = {self._joint(spec, j): p for j, p in self._sim.initial.items()}
-        self._columns = [self._joints.index(i) for i in self._actuated]  # of a reading
-        for index in self._joints:  # the default motors would act as brakes
+        self.joints = self._movable_joints()
+        self._initial = {self.joint(j): p for j, p in self.sim.initial.items()}
+        self._actuated = self._driven()
+        for joint in self.joints.values():  # the default motors would act as brakes
             pybullet.setJointMotorControl2(
-                self._body, index, pybullet.VELOCITY_CONTROL, force=0, physicsClientId=self._world
+                self.body,
+                joint.index,
+                pybullet.VELOCITY_CONTROL,
+                force=0,
+                physicsClientId=self.world,
             )
         self.reset()
 
-    def _load(self, spec: RobotSpec) -> int:
-        beside = spec.path.parent / self._sim.urdf if spec.path else Path(self._sim.urdf)
-        shipped = Path(pybullet_data.getDataPath()) / self._sim.urdf
-        path = beside if beside.exists() else shipped
+    # What other kinds of robot do in their own way.
+
+    def build(self) -> int:
+        """Loads the robot, and what is around it; the number of its body."""
+        path = str(self.file())
+        if path.endswith(".xml"):
+            bodies = pybullet.loadMJCF(path, physicsClientId=self.world)
+            return int(bodies[0])
+        return int(
+            pybullet.loadURDF(path, useFixedBase=self.sim.fixed_base, physicsClientId=self.world)
+        )
+
+    def place(self) -> None:
+        """Puts the robot where an episode begins; its joints are there already."""
+
+    def actuate(self, action: Array) -> None:
+        """Before each step of the physics: does what a command [m] is to do."""
+        if not self._actuated:
+            return
+        if self.sim.drive == "effort":
+            values = {"forces": action.tolist()}
+            mode = pybullet.TORQUE_CONTROL
+        else:
+            values = {"forces": [joint.force for joint in self._actuated]}
+            velocity = self.sim.drive == "velocity"
+            mode = pybullet.VELOCITY_CONTROL if velocity else pybullet.POSITION_CONTROL
+            values["targetVelocities" if velocity else "targetPositions"] = action.tolist()
+        pybullet.setJointMotorControlArray(
+            self.body,
+            [joint.index for joint in self._actuated],
+            mode,
+            physicsClientId=self.world,
+            **values,
+        )
+
+    def message(self, kind: str) -> Message:
+        """What a sensor of this message type gives now, without noise.
+
+        Raises:
+            SpecError: this robot has no such sensor.
+        """
+        if kind != JOINT_STATE:
+            raise SpecError([f"{self.spec.name}: sim: a robot of this kind gives no {kind}"])
+        message = empty(JOINT_STATE)
+        states = pybullet.getJointStates(
+            self.body, [joint.index for joint in self.joints.values()], physicsClientId=self.world
+        )
+        message.name = list(self.joints)
+        message.position = [state[0] for state in states]
+        message.velocity = [state[1] for state in states]
+        message.effort = [state[3] for state in states]
+        if self.sim.drive == "effort":  # which PyBullet does not tell
+            by_index = {joint.index: i for i, joint in enumerate(self.joints.values())}
+            for joint, value in zip(self._actuated, self.acting.tolist(), strict=True):
+                message.effort[by_index[joint.index]] = value
+        return message
+
+    # What they use.
+
+    def file(self) -> Path:
+        """The robot's URDF or MJCF file.
+
+        Raises:
+            SpecError: there is none.
+        """
+        name = self.sim.urdf
+        beside = self.spec.path.parent / name if self.spec.path else Path(name)
+        path = beside if beside.exists() else DATA / name
         if not path.exists():
             raise SpecError(
                 [
-                    f"{spec.name}: sim.urdf: '{self._sim.urdf}' is neither beside the robot's file "
+                    f"{self.spec.name}: sim.urdf: '{name}' is neither beside the robot's file "
                     "nor in pybullet_data"
                 ]
             )
-        return int(
-            pybullet.loadURDF(
-                str(path), useFixedBase=self._sim.fixed_base, physicsClientId=self._world
+        return path
+
+    def joint(self, name: str) -> Joint:
+        """The joint of a name.
+
+        Raises:
+            SpecError: there is none.
+        """
+        if name not in self.joints:
+            known = ", ".join(self.joints)
+            raise SpecError(
+                [f"{self.spec.name}: sim: '{self.sim.urdf}' has no joint '{name}' ({known})"]
             )
+        return self.joints[name]
+
+    def link(self, name: str) -> int:
+        """The index of the link of a name, -1 for the base.
+
+        Raises:
+            SpecError: there is none.
+        """
+        names = self._link_names()
+        if name not in names:
+            known = ", ".join(names)
+            raise SpecError(
+                [f"{self.spec.name}: sim: '{self.sim.urdf}' has no link '{name}' ({known})"]
+            )
+        return names.index(name) - 1
+
+    @property
+    def acting(self) -> Array:
+        """What comes of the command in effect, [m]."""
+        return self._gain * self._drawn_gain * self._command
+
+    def floor(self) -> None:
+        """A level floor at z = 0."""
+        pybullet.loadURDF(str(DATA / "plane.urdf"), useFixedBase=True, physicsClientId=self.world)
+
+    def _driven(self) -> list[Joint]:
+        """The joints that the action's fields name, [m]; none where they are no joints."""
+        action = self.spec.action
+        if not isinstance(action, JointActionTopic):
+            return []
+        return [self.joint(field.joint) for field in action.fields]
+
+    def _link_names(self) -> list[str]:
+        base, _ = pybullet.getBodyInfo(self.body, physicsClientId=self.world)
+        count = pybullet.getNumJoints(self.body, physicsClientId=self.world)
+        infos = (
+            pybullet.getJointInfo(self.body, i, physicsClientId=self.world) for i in range(count)
         )
+        return [base.decode(), *(info[12].decode() for info in infos)]
 
     def _links_with_mass(self) -> dict[str, Link]:
         """By name. The base of a robot that is fixed has none."""
-        body, world = self._body, self._world
-        base, _ = pybullet.getBodyInfo(body, physicsClientId=world)
-        names = [base.decode()]
-        for i in range(pybullet.getNumJoints(body, physicsClientId=world)):
-            names.append(pybullet.getJointInfo(body, i, physicsClientId=world)[12].decode())
         links = {}
-        for index, name in enumerate(names, start=-1):
-            mass, _, inertia, *_ = pybullet.getDynamicsInfo(body, index, physicsClientId=world)
+        for index, name in enumerate(self._link_names(), start=-1):
+            mass, friction, inertia, *_ = pybullet.getDynamicsInfo(
+                self.body, index, physicsClientId=self.world
+            )
             if mass:
-                links[name] = Link(index, mass, inertia)
+                links[name] = Link(index, mass, inertia, friction)
         return links
 
-    def _movable_joints(self) -> dict[str, int]:
+    def _movable_joints(self) -> dict[str, Joint]:
         joints = {}
-        for i in range(pybullet.getNumJoints(self._body, physicsClientId=self._world)):
-            info = pybullet.getJointInfo(self._body, i, physicsClientId=self._world)
+        for i in range(pybullet.getNumJoints(self.body, physicsClientId=self.world)):
+            info = pybullet.getJointInfo(self.body, i, physicsClientId=self.world)
             if info[2] in (pybullet.JOINT_REVOLUTE, pybullet.JOINT_PRISMATIC):
-                joints[info[1].decode()] = i
+                joints[info[1].decode()] = Joint(i, info[6], info[10] or 1000.0, info[11])
         return joints
-
-    def _joint(self, spec: RobotSpec, name: str) -> int:
-        if name not in self._index:
-            known = ", ".join(self._index)
-            raise SpecError(
-                [f"{spec.name}: sim: '{self._sim.urdf}' has no joint '{name}' ({known})"]
-            )
-        return self._index[name]
 
     def reset(self) -> None:
         """Puts every joint at its initial position plus noise, at rest, with the safe command."""
-        noise = self._sim.initial_noise
-        for index in self._joints:
-            position = self._initial.get(index, 0.0) + self._rng.uniform(-noise, noise)
-            pybullet.resetJointState(self._body, index, position, 0.0, physicsClientId=self._world)
-        self._effort = self._safe.copy()
+        noise = self.sim.initial_noise
+        for joint in self.joints.values():
+            position = self._initial.get(joint, 0.0) + self.rng.uniform(-noise, noise)
+            pybullet.resetJointState(
+                self.body, joint.index, position, 0.0, physicsClientId=self.world
+            )
+        self.place()
+        self._randomise()
+        self._command = self._safe.copy()
         self._coming.clear()
 
-    def command(self, effort: Array) -> None:
-        """Sets the joint efforts held until the next command, from the action's `delay` on; the
-        actuators saturate at their limits.
+    def _randomise(self) -> None:
+        part = self.sim.randomise
+        if part.gain:
+            self._drawn_gain = self._drawn(part.gain, len(self._fields))
+        if part.mass:
+            for link in self._links.values():
+                link.drawn = float(self._drawn(part.mass))
+                self._weigh(link)
+        if part.friction:
+            for link in self._links.values():
+                self._set(
+                    link.index, lateralFriction=link.friction * float(self._drawn(part.friction))
+                )
+            for joint in self.joints.values():
+                self._set(
+                    joint.index, jointDamping=joint.damping * float(self._drawn(part.friction))
+                )
+
+    def _drawn(self, part: float, size: int | None = None) -> Array:
+        return np.asarray(self.rng.uniform(1.0 - part, 1.0 + part, size))
+
+    def command(self, action: Array) -> None:
+        """Sets the command held until the next, from the action's `delay` on; the actuators
+        saturate at their limits, and some commands are lost where the file says so.
 
         Args:
-            effort: [action_dim], N or Nm.
+            action: [m].
 
         Raises:
             ValueError: wrong size or not finite; the command before stays.
         """
-        self.check(effort)
-        limited = np.clip(effort, *self._limits)
-        acts_from = self._steps + self._delay
+        self.check(action)
+        if self.sim.dropped and self.rng.random() < self.sim.dropped:
+            return
+        self._take(np.clip(action, *self._limits))
+
+    def be_safe(self) -> None:
+        """Gives the robot its safe command, as its drivers do."""
+        self._take(self._safe)
+
+    def _take(self, action: Array) -> None:
+        acts_from = self.steps + self._delay
         while self._coming and self._coming[-1][0] >= acts_from:
             self._coming.pop()  # sent while the delay was longer: this one is newer, and earlier
         if self._delay:
-            self._coming.append((acts_from, limited))
+            self._coming.append((acts_from, action))
         else:
-            self._effort = limited
+            self._command = action
 
-    def check(self, effort: Array) -> None:
+    def check(self, action: Array) -> None:
         """Raises what `command` would."""
-        if effort.shape != self._safe.shape or not np.isfinite(effort).all():
+        if action.shape != self._safe.shape or not np.isfinite(action).all():
             raise ValueError(
-                f"a command of {len(self._safe)} finite values was expected, got {effort}"
+                f"a command of {len(self._safe)} finite values was expected, got {action}"
             )
 
     def change(self, what: str, of: str, value: float) -> str:
@@ -211,7 +368,12 @@ class BulletRobot:
             self._delay = round(value / self.dt)
         else:
             for name in names:
-                self._weigh(self._links[name], what, value)
+                link = self._links[name]
+                if what == "mass":
+                    link.factor = value
+                else:
+                    link.payload = value
+                self._weigh(link)
         return text
 
     def check_change(self, what: str, of: str, value: float) -> None:
@@ -234,88 +396,29 @@ class BulletRobot:
         }[what]
         return names, text
 
-    def _weigh(self, link: Link, what: str, value: float) -> None:
-        if what == "mass":
-            link.factor = value
-        else:
-            link.payload = value
-        pybullet.changeDynamics(
-            self._body,
+    def _weigh(self, link: Link) -> None:
+        factor = link.factor * link.drawn
+        self._set(
             link.index,
-            mass=link.factor * link.mass + link.payload,
-            localInertiaDiagonal=[link.factor * i for i in link.inertia],
-            physicsClientId=self._world,
+            mass=factor * link.mass + link.payload,
+            localInertiaDiagonal=[factor * i for i in link.inertia],
         )
+
+    def _set(self, index: int, **values: object) -> None:
+        pybullet.changeDynamics(self.body, index, physicsClientId=self.world, **values)
 
     def step(self) -> None:
         """Advances the physics by `dt` seconds."""
-        while self._coming and self._coming[0][0] <= self._steps:
-            self._effort = self._coming.popleft()[1]
-        self._steps += 1
-        pybullet.setJointMotorControlArray(
-            self._body,
-            self._actuated,
-            pybullet.TORQUE_CONTROL,
-            forces=(self._gain * self._effort).tolist(),
-            physicsClientId=self._world,
-        )
-        pybullet.stepSimulation(physicsClientId=self._world)
-
-    def read(self) -> JointReading:
-        """What ideal sensors on the joints report now."""
-        states = pybullet.getJointStates(self._body, self._joints, physicsClientId=self._world)
-        effort = [0.0] * len(self._joints)
-        for column, value in zip(self._columns, (self._gain * self._effort).tolist(), strict=True):
-            effort[column] = value
-        return JointReading(self._names, [s[0] for s in states], [s[1] for s in states], effort)
+        while self._coming and self._coming[0][0] <= self.steps:
+            self._command = self._coming.popleft()[1]
+        self.steps += 1
+        self.actuate(self.acting)
+        pybullet.stepSimulation(physicsClientId=self.world)
 
     def picture(self, width: int = 480, height: int = 360) -> NDArray[np.uint8]:
-        """A picture of the robot from the side, [height, width, 3]; drawn without a display.
-
-        The camera goes along with the robot, over a floor that is only there to be seen.
-        """
-        centre, reach = self._extent()
-        if self._scene is None:
-            self._scene = max(reach, 0.3)
-            self._draw_floor(min(0.0, centre[2] - reach))
-        view = pybullet.computeViewMatrixFromYawPitchRoll(
-            centre.tolist(), 3.2 * self._scene, 0, -25, 0, 2
-        )
-        lens = pybullet.computeProjectionMatrixFOV(45, width / height, 0.1, 50)
-        picture = pybullet.getCameraImage(
-            width,
-            height,
-            view,
-            lens,
-            lightDirection=(1, -2, 3),
-            shadow=0,
-            renderer=pybullet.ER_TINY_RENDERER,
-            physicsClientId=self._world,
-        )
-        return np.reshape(np.asarray(picture[2], np.uint8), (height, width, 4))[..., :3]
-
-    def _extent(self) -> tuple[Array, float]:
-        """The centre of the first link that moves, [3], and how far the robot reaches from there,
-        m."""
-        joints = pybullet.getNumJoints(self._body, physicsClientId=self._world)
-        links = range(0 if self._sim.fixed_base and joints else -1, joints)
-        boxes = [pybullet.getAABB(self._body, i, physicsClientId=self._world) for i in links]
-        centre = np.mean(boxes[0], axis=0)
-        corners = np.abs(np.array(boxes) - centre).max(axis=(0, 1))
-        return centre, float(corners.max())
-
-    def _draw_floor(self, z: float) -> None:
-        floor = pybullet.loadURDF(
-            str(Path(pybullet_data.getDataPath()) / "plane.urdf"),
-            (0, 0, z),
-            useFixedBase=True,
-            physicsClientId=self._world,
-        )
-        pybullet.changeVisualShape(
-            floor, -1, rgbaColor=(0.4, 0.4, 0.4, 1), physicsClientId=self._world
-        )
-        pybullet.setCollisionFilterGroupMask(floor, -1, 0, 0, physicsClientId=self._world)
+        """A picture of the robot from the side, [height, width, 3]; drawn without a display."""
+        return self.camera.picture(self.body, self.sim.fixed_base, width, height)
 
     def close(self) -> None:
         """Ends the PyBullet world."""
-        pybullet.disconnect(physicsClientId=self._world)
+        pybullet.disconnect(physicsClientId=self.world)

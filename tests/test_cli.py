@@ -79,7 +79,7 @@ def test_without_a_folder_a_new_one_is_made_in_runs(mbrl):
     [
         ("train", "an environment is needed"),
         ("train --env Pendulm-v1", "Did you mean: `Pendulum`?"),
-        ("train --env mbrl/cartpol-v0", "are sim.env:mbrl/"),
+        ("train --env mbrl/cartpol-v0", "are sim:mbrl/"),
         ("train --env nosuch:Thing-v0", "No module named 'nosuch'"),
         ("train --env CartPole-v1", "action space is Discrete(2)"),
         ("train --env Pendulum-v1 --env-set mass=1", "unexpected keyword argument 'mass'"),

@@ -131,16 +131,19 @@ class Agent:
         self._last_action = self.system.action_safe
         self._in_flight = [self._last_action] * self._delay  # without effect yet, oldest first
 
-    def act(self, state: Array) -> Array:
-        """The action for a state [n], [m].
+    def act(self, observation: Array) -> Array:
+        """The action [m] for a state [n], or a state and the task's targets [n + t].
 
         Raises:
             PlanningError: the model gives no finite return from this state.
         """
+        state, targets = np.split(observation, [self.system.state_dim])
         if self._rollout is None:
             now = round(self._step * self.system.dt * 1e9)
             return self._explorer.update(Observation(now, now, state), self._last_action)
         begin = time.perf_counter()
+        if targets.size:
+            self._rollout.aim(targets)
         states, actions = (
             torch.as_tensor(np.array(x), dtype=torch.float32, device=self._rollout.device)
             for x in ([*self._states, state], self._actions)
@@ -166,7 +169,14 @@ class Agent:
         terminated: bool = False,
         truncated: bool = False,
     ) -> Update | None:
-        """Takes in what came of an action; the new version where the model was trained."""
+        """Takes in what came of an action; the new version where the model was trained.
+
+        Args:
+            state, next_state: [n], or with the task's targets, [n + t].
+        """
+        n = self.system.state_dim
+        state, targets = np.split(np.asarray(state, np.float64), [n])
+        next_state = np.asarray(next_state, np.float64)[:n]
         period = round(self.system.dt * 1e9)
         in_effect = self._remember(state, action)
         if not self._learn:
@@ -178,18 +188,19 @@ class Agent:
             self._step,
             self._sequence * period,
             (self._sequence + 1) * period,
-            np.asarray(state, np.float64),
+            state,
             in_effect,
             np.asarray(action, np.float64),
-            np.asarray(next_state, np.float64),
+            next_state,
             float(reward),
             terminated,
             truncated,
             "random" if self._rollout is None else self.config.planner,
             self.learner.latest.version if self.learner.latest else 0,
+            targets,
         )
         n, m = self.system.state_dim, self.system.action_dim
-        self.learner.add(records_of([transition], n, m))
+        self.learner.add(records_of([transition], n, m, len(targets)))
         self._sequence += 1
         self._step += 1
         self.steps += 1

@@ -6,7 +6,7 @@ import importlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,7 @@ from mbrl_node.agent.environment import Environment, UnsuitableEnvironment, syst
 from mbrl_node.data import RunStore, StoreError
 from mbrl_node.learning import lock_run
 from mbrl_node.planning import ActionSpace
-from mbrl_node.spec import load_spec
+from mbrl_node.spec import SpecError, load_spec
 from mbrl_node.spec.errors import one_line
 from mbrl_node.spec.system import Quaternion, System
 from mbrl_node.spec.task import Task
@@ -169,6 +169,7 @@ def system_and_task(
     robot: str | None = None,
     reward: str | None = None,
     termination: str | None = None,
+    task_name: str | None = None,
 ) -> tuple[System, Task]:
     """What a run was made with: by `train`, or by the learner node of a robot.
 
@@ -176,9 +177,10 @@ def system_and_task(
         robot: its name or file; None: the environment of `run.json`, or where there is none, the
             robot by the name in the run's database.
         reward, termination: `module:function`, instead of those that the run was made with.
+        task_name: of the robot's task, or its file; None: that of the newest session.
 
     Raises:
-        RunError: there is no such run, or its environment cannot be used.
+        RunError: there is no such run, its environment cannot be used, or its task is not known.
         SpecError: the robot is not known, or its file is not valid.
     """
     if robot is None and (run_dir / FILE).exists():
@@ -188,11 +190,27 @@ def system_and_task(
             return info.system(env), info.task(env, reward, termination)
         finally:
             env.close()
-    spec = load_spec(robot or _stored_robot(run_dir))
+    stored_task = ""
+    if robot is None:
+        robot, stored_task = _stored(run_dir)
+    elif task_name is None:
+        with suppress(RunError):  # whoever reads the run will say so
+            _, stored_task = _stored(run_dir)
+    try:
+        spec = load_spec(robot, task=stored_task if task_name is None else task_name)
+    except SpecError as error:
+        if not stored_task or task_name is not None:
+            raise
+        raise RunError(f"{error}; name the run's task with --task") from error
     return spec, Task.of(spec)
 
 
-def _stored_robot(run_dir: Path) -> str:
+def _stored(run_dir: Path) -> tuple[str, str]:
+    """The robot of a run, and the task of its newest session, empty where that is not known.
+
+    Raises:
+        RunError: it cannot be read.
+    """
     path = run_dir / "transitions.db"
     if not path.is_file():
         raise RunError(f"{run_dir}: is not the folder of a run: it has no {path.name}")
@@ -200,8 +218,9 @@ def _stored_robot(run_dir: Path) -> str:
         store = RunStore(path, read_only=True)
     except StoreError as error:
         raise RunError(f"{error}; name the robot with --robot") from error
+    tasks = list(store.tasks.values())
     store.close()
-    return store.robot
+    return store.robot, tasks[-1].task if tasks else ""
 
 
 def make_env(
@@ -220,7 +239,7 @@ def make_env(
     except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
         if render_mode is not None and "render_mode" in str(error):
             raise RunError(f"{name}: draws no pictures (render_mode {render_mode!r})") from error
-        hint = f"; robots of this project are sim.env:{name}" if name.startswith("mbrl/") else ""
+        hint = f"; robots of this project are sim:{name}" if name.startswith("mbrl/") else ""
         raise RunError(f"{name}: cannot be made: {one_line(error)}{hint}") from error
 
 

@@ -280,7 +280,7 @@ class ControllerNode(LifecycleNode):
         try:
             stamp, state = robot.reset()
             while self._goes_on(stop):
-                tick = system.tick_in_lock_step(stamp, state)
+                tick = system.tick_in_lock_step(stamp, state, robot.age)
                 ticks += 1
                 if learner is not None and ticks % lesson == 0:
                     update = learner.learn(system.loop.session, system.loop.transitions)

@@ -113,7 +113,12 @@ class SteppedRobot(_Asking):
     Args:
         stop: ends a wait for an answer.
         timeout: s to wait for an answer.
+
+    Attributes:
+        age: s since the state that came last was measured.
     """
+
+    age = 0.0
 
     def __init__(
         self, node: Node, spec: RobotSpec, stop: threading.Event, timeout: float = 10.0
@@ -146,6 +151,7 @@ class SteppedRobot(_Asking):
 
     def _state(self, request: Any) -> tuple[int, Array]:
         response = self._ask(request)
+        self.age = response.age
         state = np.array(response.state)
         if state.shape != (self._spec.state_dim,):
             raise StepError(

@@ -157,6 +157,16 @@ def _number_at(types: FieldTypes, kind: str, path: str) -> Getter:
     raise LookupError(f"{path} is a list, as in {path}[0]" if is_list else f"it is a {here}")
 
 
+def reader_of(types: FieldTypes, kind: str, paths: list[str]) -> Extract:
+    """What gets the numbers at paths from a message of a type.
+
+    Raises:
+        LookupError: there is no number at a path.
+    """
+    getters = [_number_at(types, kind, path) for path in paths]
+    return lambda message: [float(get(message)) for get in getters]
+
+
 def check_path(types: FieldTypes, kind: str, path: str) -> bool:
     """Whether the number at a path of a message is a whole one, so that it can be written.
 

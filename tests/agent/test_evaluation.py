@@ -89,7 +89,7 @@ def test_a_film_that_cannot_be_written_is_named(run_dir, name):
 
 
 def test_a_picture_of_a_robot_shows_it_and_does_not_disturb_it():
-    env = gymnasium.make("sim.env:mbrl/cartpole-v0", render_mode="rgb_array")
+    env = gymnasium.make("sim:mbrl/Cartpole-v0", render_mode="rgb_array")
 
     def push(drawn):
         states, pictures = [env.reset(seed=0)[0]], []

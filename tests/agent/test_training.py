@@ -135,7 +135,7 @@ def test_plans_and_updates_of_an_environment_are_counted_in_its_steps(tmp_path):
 
 
 def test_a_robot_keeps_the_settings_of_robots(tmp_path):
-    train("sim.env:mbrl/cartpole-v0", 1, run_dir=tmp_path)
+    train("sim:mbrl/Cartpole-v0", 1, run_dir=tmp_path)
     assert RunInfo.read(tmp_path).config == AgentConfig()
 
 

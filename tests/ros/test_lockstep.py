@@ -36,6 +36,7 @@ from mbrl_node.ros.qos import TRANSITIONS  # noqa: E402
 from mbrl_node.ros.taken import Taken  # noqa: E402
 from mbrl_node.spec import load_spec  # noqa: E402
 from sim.node import SimNode  # noqa: E402
+from mbrl_node.spec.topics import JOINT_STATE  # noqa: E402
 from sim.robot import BulletRobot  # noqa: E402
 
 SPEC = load_spec("cartpole")
@@ -129,8 +130,8 @@ def test_a_command_acts_for_exactly_one_period_from_the_state_it_was_computed_on
     bullet.reset()
 
     def direct() -> bytes:
-        reading = bullet.read()
-        at = [reading.names.index(field.joint) for field in SPEC.state_fields]
+        reading = bullet.message(JOINT_STATE)
+        at = [reading.name.index(field.joint) for field in SPEC.state_fields]
         values = [getattr(reading, f.value)[i] for f, i in zip(SPEC.state_fields, at, strict=True)]
         return np.array(values).tobytes()
 
@@ -319,8 +320,8 @@ def transitions(session: int, count: int) -> list[Transition]:
     robot, rng = BulletRobot(SPEC, seed=1), np.random.default_rng(2)
 
     def state() -> np.ndarray:
-        r = robot.read()
-        return np.array([getattr(r, f.value)[r.names.index(f.joint)] for f in SPEC.state_fields])
+        r = robot.message(JOINT_STATE)
+        return np.array([getattr(r, f.value)[r.name.index(f.joint)] for f in SPEC.state_fields])
 
     found, before = [], state()
     for k in range(count):

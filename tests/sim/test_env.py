@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def env():
-    it = gymnasium.make("sim.env:mbrl/cartpole-v0")
+    it = gymnasium.make("sim:mbrl/Cartpole-v0")
     yield it
     it.close()
 

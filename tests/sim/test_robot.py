@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mbrl_node.spec import SpecError, load_spec
+from mbrl_node.spec.topics import JOINT_STATE
 from sim.robot import BulletRobot
 
 SPEC = load_spec("cartpole")
@@ -23,8 +24,8 @@ def robot():
 
 
 def joint(robot, name):
-    reading = robot.read()
-    i = reading.names.index(name)
+    reading = robot.message(JOINT_STATE)
+    i = reading.name.index(name)
     return reading.position[i], reading.velocity[i]
 
 
@@ -60,7 +61,7 @@ def test_the_pole_swings_with_the_period_of_a_rod():
 
 def test_the_actuator_saturates_at_its_limits(robot):
     robot.command(np.array([1e6]))
-    assert robot.read().effort[robot.read().names.index("slider_to_cart")] == 5.0
+    assert robot.message(JOINT_STATE).effort[robot.message(JOINT_STATE).name.index("slider_to_cart")] == 5.0
 
 
 @pytest.mark.parametrize("bad", [[math.nan], [math.inf], [1.0, 2.0], []])
@@ -68,7 +69,7 @@ def test_a_command_that_is_not_finite_or_of_the_wrong_size_is_refused(robot, bad
     robot.command(np.array([1.0]))
     with pytest.raises(ValueError, match="1 finite values"):
         robot.command(np.array(bad))
-    assert max(robot.read().effort) == 1.0
+    assert max(robot.message(JOINT_STATE).effort) == 1.0
 
 
 def test_a_command_takes_effect_after_the_delay_and_not_after_a_reset():
@@ -79,13 +80,13 @@ def test_a_command_takes_effect_after_the_delay_and_not_after_a_reset():
         if k == 1:
             robot.command(np.array([2.0]))
         robot.step()
-        efforts.append(max(robot.read().effort))
+        efforts.append(max(robot.message(JOINT_STATE).effort))
     assert efforts == [0.0] * 5 + [1.0, 2.0, 2.0]  # 5 steps of 2 ms
     robot.command(np.array([3.0]))
     robot.reset()
     for _ in range(10):
         robot.step()
-    assert max(robot.read().effort) == 0.0
+    assert max(robot.message(JOINT_STATE).effort) == 0.0
     robot.close()
 
 
@@ -94,7 +95,7 @@ def test_a_reset_puts_it_back_and_takes_the_force_away(robot):
     for _ in range(500):
         robot.step()
     robot.reset()
-    assert joint(robot, "slider_to_cart") == (0.0, 0.0) and max(robot.read().effort) == 0.0
+    assert joint(robot, "slider_to_cart") == (0.0, 0.0) and max(robot.message(JOINT_STATE).effort) == 0.0
 
 
 def speed_after_10_steps(robot, force):
@@ -159,14 +160,14 @@ def test_factors_and_payloads_are_those_of_its_file_however_often_it_is_changed(
 def test_a_gain_is_seen_in_the_effort_that_is_read(robot):
     robot.command(np.array([10.0]))
     robot.change("gain", "force", 0.5)
-    assert max(robot.read().effort) == 2.5  # what saturates is the command
+    assert max(robot.message(JOINT_STATE).effort) == 2.5  # what saturates is the command
 
 
 def efforts(robot, steps):
     found = []
     for _ in range(steps):
         robot.step()
-        found.append(max(robot.read().effort))
+        found.append(max(robot.message(JOINT_STATE).effort))
     return found
 
 
@@ -221,7 +222,7 @@ def test_the_same_seed_gives_the_same_bits():
         for k in range(200):
             robot.command(np.array([math.sin(k)]))
             robot.step()
-        runs.append(robot.read())
+        runs.append(robot.message(JOINT_STATE))
         robot.close()
     assert runs[0] == runs[1]
 
