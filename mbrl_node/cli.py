@@ -32,6 +32,7 @@ Pairs = Annotated[tuple[str, ...], UseAppendAction]
 Reward = Annotated[str | None, _option("MODULE:FUNCTION", "if none is given it is learned")]
 Json = Annotated[bool, _option("", "one JSON object on stdout", "json")]
 Device = Annotated[str, _option("NAME", "of torch: cpu (default), cuda")]
+TaskName = Annotated[str | None, _option("NAME", "or file; default: that of the newest session")]
 Seed = Annotated[int | None, _option("N", "of the starts; there is a default")]
 
 
@@ -169,6 +170,7 @@ def play(
 def diagnose(
     run: Run,
     robot: Annotated[str | None, _option("NAME", "or file, where the run does not tell")] = None,
+    task: TaskName = None,
     reward: Reward = None,
     termination: Reward = None,
     json_: Json = False,
@@ -179,8 +181,8 @@ def diagnose(
     from mbrl_node import agent
     from mbrl_node.diagnose import diagnose as judge
 
-    system, task = agent.system_and_task(run, robot, reward, termination)
-    found = judge(run, system, task, None if json_ else Console())
+    system, what = agent.system_and_task(run, robot, reward, termination, task)
+    found = judge(run, system, what, None if json_ else Console())
     if json_:
         print(json.dumps(found))
 
@@ -232,11 +234,12 @@ def export(
     parquet: Annotated[Path | None, _option("FILE", "a table, one row a transition")] = None,
     minari: Annotated[str | None, _option("NAME", "a Minari dataset, such as robot/run-v0")] = None,
     robot: Annotated[str | None, _option("NAME", "or file, where the run does not tell")] = None,
+    task: TaskName = None,
 ) -> None:
     """Write a run's transitions as a bag, a table, or a dataset."""
     from mbrl_node.commands import exchange
 
-    exchange.export(run, robot, mcap, npz, parquet, minari)
+    exchange.export(run, robot, mcap, npz, parquet, minari, task)
 
 
 @app.command(name="import")
@@ -248,11 +251,12 @@ def import_(
     run_dir: Annotated[
         Path | None, _option("FOLDER", "default: a new one in $XDG_DATA_HOME/mbrl/runs")
     ] = None,
+    task: Annotated[str, _option("NAME", "or file, of what it did; default: its file's own")] = "",
 ) -> None:
     """Make transitions from a recorded bag, for a run to learn from."""
     from mbrl_node.commands import exchange
 
-    exchange.import_bag(bag, robot, run_dir)
+    exchange.import_bag(bag, robot, run_dir, task)
 
 
 @app.command(name="init-robot")

@@ -23,11 +23,13 @@ def export(
     npz: Path | None = None,
     parquet: Path | None = None,
     minari: str | None = None,
+    task: str | None = None,
 ) -> None:
     """Writes a run's transitions in each format that is named.
 
     Args:
         robot: its name or file, where the run does not tell.
+        task: whose topics a bag has; None: the newest session's.
 
     Raises:
         RunError, StoreError: there is no such run, or nothing to write.
@@ -35,9 +37,9 @@ def export(
     """
     if not (mcap or npz or parquet or minari):
         raise RunError("name what to write: --mcap, --npz, --parquet or --minari")
-    system, _ = system_and_task(run, robot)
+    system, _ = system_and_task(run, robot, task_name=task)
     store = RunStore(run / _DATABASE, system, read_only=True)
-    records = store.records()
+    records, tasks = store.records(), store.tasks
     store.close()
     if not len(records):
         raise RunError(f"{run}: has no transitions yet")
@@ -45,35 +47,36 @@ def export(
     if mcap is not None:
         from mbrl_node.data.bags import write_bag
 
-        for omitted in write_bag(mcap, system, records):
+        for omitted in write_bag(mcap, system, records, tasks):
             print(omitted)
         print(f"{wrote} {mcap}")
     if npz is not None:
-        write_npz(npz, system, records)
+        write_npz(npz, system, records, tasks)
         print(f"{wrote} {npz}")
     if parquet is not None:
-        write_parquet(parquet, system, records)
+        write_parquet(parquet, system, records, tasks)
         print(f"{wrote} {parquet}")
     if minari is not None:
-        count = write_minari(minari, system, records)
+        count = write_minari(minari, system, records, tasks)
         print(f"{wrote} the Minari dataset {minari}, in {count} episodes")
 
 
-def import_bag(bag: Path, robot: str, run_dir: Path | None = None) -> None:
+def import_bag(bag: Path, robot: str, run_dir: Path | None = None, task: str = "") -> None:
     """Adds the transitions of a bag to a run, and prints what was found.
 
     Args:
         robot: its name or file.
         run_dir: default: a new one where the launch file makes runs.
+        task: what the robot did, its name or file; default: the one in the robot's own file.
 
     Raises:
-        SpecError: the robot is not known, or its file is not valid.
+        SpecError: the robot or the task is not known, or its file is not valid.
         ExchangeError: the bag cannot be read, or has not what is needed.
         RunError, StoreError: the run is of another robot, is in use, or cannot be written.
     """
     from mbrl_node.data.bags import BagError, read_bag
 
-    spec = load_spec(robot)
+    spec = load_spec(robot, task=task)
     found = read_bag(bag, spec)
     for warning in found.warnings:
         print(f"mbrl: warning: {warning}", file=sys.stderr)
@@ -84,8 +87,10 @@ def import_bag(bag: Path, robot: str, run_dir: Path | None = None) -> None:
     folder = run_dir or folders()[0] / time.strftime(f"{spec.name}-%Y%m%d-%H%M%S")
     with only_learner(folder):
         store = RunStore(folder / _DATABASE, spec)
-        new = len(store.add(found.records))
+        new = len(store.add(found.records, found.tasks))
         store.close()
     known = len(found.records) - new
     print(f"{new} transitions added to {folder}" + (f", {known} were there already" * (known > 0)))
-    print(f"learn from them:  ros2 launch mbrl bringup.launch.py robot:={robot} run_dir:={folder}")
+    of_task = f" task:={task}" if task else ""
+    launch = f"ros2 launch mbrl bringup.launch.py robot:={robot}{of_task} run_dir:={folder}"
+    print(f"learn from them:  {launch}")

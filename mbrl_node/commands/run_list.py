@@ -32,12 +32,14 @@ def runs(as_json: bool) -> None:
         print(f"there are no runs in {' or '.join(map(str, folders()))}")
         return
     table = Table()
-    for column in ("run", "robot", "transitions", "versions", "written"):
+    for column in ("run", "robot", "tasks", "transitions", "versions", "written"):
         table.add_column(column, justify="left" if column == "run" else "right", overflow="fold")
     for run in found:
         written = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run["written"] / 1e9))
-        what = [run.get(name, "–") for name in ("robot", "transitions", "versions")]
-        table.add_row(*(escape(str(cell)) for cell in (run["run"], *what, written)))
+        tasks = ", ".join(run.get("tasks", ())) or "–"
+        robot, *counts = [run.get(name, "–") for name in ("robot", "transitions", "versions")]
+        cells = run["run"], robot, tasks, *counts, written
+        table.add_row(*(escape(str(cell)) for cell in cells))
     Console().print(table)
     for run in found:
         if "problem" in run:
@@ -54,6 +56,7 @@ def _facts(path: Path) -> dict[str, Any]:
         store = RunStore(path, read_only=True)
         facts |= {
             "robot": store.robot,
+            "tasks": list(dict.fromkeys(it.task for it in store.tasks.values() if it.task)),
             "transitions": len(store),
             "versions": len(store.versions()),
         }

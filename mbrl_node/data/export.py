@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
 from mbrl_node.data.exchange import ExchangeError, needs
-from mbrl_node.data.records import Records
+from mbrl_node.data.records import Records, record_type
+from mbrl_node.data.store import SessionTask
 from mbrl_node.spec.errors import one_line
 from mbrl_node.spec.system import System
 
 _OF_STATE = ("state", "next_state")
+_TEXT = ("controller", "task")
 _ROWS = 100_000  # of a row group in Parquet
 
 
@@ -25,15 +28,26 @@ class ExportError(ExchangeError):
     """An export cannot be written; the message names it and says why."""
 
 
-def write_npz(path: Path, system: System, records: Records) -> None:
-    """Each field of the records as an array, [N] or [N, width], and what they are of: `robot`,
-    `spec_hash`, `dt`, `state_names`, `action_names`.
+def write_npz(
+    path: Path, system: System, records: Records, tasks: Mapping[int, SessionTask]
+) -> None:
+    """Each field of the records as an array, [N] or [N, width], the `task` of each, and what they
+    are of: `robot`, `spec_hash`, `dt`, `state_names`, `action_names`, `target_names`.
+
+    Args:
+        tasks: of the sessions.
 
     Raises:
         ExportError: it cannot be written; what was there before is left.
     """
+    records, target_names = by_target(records, tasks)
     arrays = {name: records[name] for name in records.dtype.names or ()}
-    about = {"state_names": system.state_names, "action_names": system.action_names}
+    arrays["task"] = _task_names(records, tasks)
+    about: dict[str, Any] = {
+        "state_names": system.state_names,
+        "action_names": system.action_names,
+        "target_names": np.array(target_names, np.str_),
+    }
 
     def write(part: Path) -> None:
         with open(part, "wb") as file:
@@ -42,8 +56,13 @@ def write_npz(path: Path, system: System, records: Records) -> None:
     _replace(path, write)
 
 
-def write_parquet(path: Path, system: System, records: Records) -> None:
-    """One row a transition; of state and action one column a field, such as `state.x`.
+def write_parquet(
+    path: Path, system: System, records: Records, tasks: Mapping[int, SessionTask]
+) -> None:
+    """One row a transition; of state, action and targets one column a field, such as `state.x`.
+
+    Args:
+        tasks: of the sessions.
 
     Raises:
         ExportError: it cannot be written; what was there before is left.
@@ -55,8 +74,8 @@ def write_parquet(path: Path, system: System, records: Records) -> None:
 
     schema = pyarrow.schema(
         [
-            (name, pyarrow.string() if name == "controller" else pyarrow.from_numpy_dtype(v.dtype))
-            for name, v in _columns(system, records[:0])
+            (name, pyarrow.string() if name in _TEXT else pyarrow.from_numpy_dtype(v.dtype))
+            for name, v in _columns(system, records[:0], tasks)
         ],
         {key: str(value) for key, value in _about(system).items()},
     )
@@ -64,19 +83,23 @@ def write_parquet(path: Path, system: System, records: Records) -> None:
     def write(part: Path) -> None:
         with parquet.ParquetWriter(part, schema) as writer:
             for start in range(0, max(1, len(records)), _ROWS):
-                columns = dict(_columns(system, records[start : start + _ROWS]))
+                columns = dict(_columns(system, records[start : start + _ROWS], tasks))
                 writer.write_table(pyarrow.table(columns, schema))
 
     _replace(path, write)
 
 
-def write_minari(name: str, system: System, records: Records) -> int:
-    """A dataset of Minari in its folder, ~/.minari/datasets or what MINARI_DATASETS_PATH says.
+def write_minari(
+    name: str, system: System, records: Records, tasks: Mapping[int, SessionTask]
+) -> int:
+    """A dataset of Minari in its folder, ~/.minari/datasets or what MINARI_DATASETS_PATH says. An
+    observation is the state, and after it the targets.
 
     Args:
         name: of the dataset, such as `cartpole/learned-v0`.
         records: by session and sequence, [N]. Where steps are missing, an episode ends and another
             one begins.
+        tasks: of the sessions.
 
     Returns:
         How many episodes there are.
@@ -91,11 +114,12 @@ def write_minari(name: str, system: System, records: Records) -> int:
         from minari.data_collector import EpisodeBuffer
         from minari.storage.datasets_root_dir import get_dataset_path
 
-    box = gymnasium.spaces.Box
+    records, target_names = by_target(records, tasks)
+    observed, box = (*system.state_names, *target_names), gymnasium.spaces.Box
     buffers = [
         EpisodeBuffer(
             id=number,
-            observations=np.concatenate((part["state"], part["next_state"][-1:])),
+            observations=_observations(part),
             actions=part["action"],
             rewards=part["reward"],
             terminations=part["terminated"],
@@ -113,11 +137,11 @@ def write_minari(name: str, system: System, records: Records) -> int:
                 minari.create_dataset_from_buffers(
                     name,
                     buffers,
-                    observation_space=box(-np.inf, np.inf, (system.state_dim,), np.float64),
+                    observation_space=box(-np.inf, np.inf, (len(observed),), np.float64),
                     action_space=box(system.action_min, system.action_max, dtype=np.float64),
                     algorithm_name=", ".join(controllers),
-                    description=f"What {system.name} did under mbrl; states in the order "
-                    f"{', '.join(system.state_names)}, actions {', '.join(system.action_names)}.",
+                    description=f"What {system.name} did under mbrl; observations in the order "
+                    f"{', '.join(observed)}, actions {', '.join(system.action_names)}.",
                     data_format="arrow",
                 )
             except BaseException:
@@ -140,17 +164,53 @@ def episodes(records: Records) -> Iterator[Records]:
         yield part
 
 
-def _columns(system: System, records: Records) -> Iterator[tuple[str, Any]]:
+def by_target(
+    records: Records, tasks: Mapping[int, SessionTask]
+) -> tuple[Records, tuple[str, ...]]:
+    """The records with the targets of all tasks, a column for each name, and these names. NaN is
+    what a task does not have."""
+    names = tuple(dict.fromkeys(name for task in tasks.values() for name in task.targets))
+    n, m = records.dtype["state"].shape[0], records.dtype["action"].shape[0]
+    result = np.empty(len(records), record_type(n, m, len(names)))
+    for name in records.dtype.names or ():
+        if name != "targets":
+            result[name] = records[name]
+    result["targets"] = np.nan
+    for session, task in tasks.items():
+        mine = records["session"] == session
+        for column, name in enumerate(task.targets):
+            result["targets"][mine, names.index(name)] = records["targets"][mine, column]
+    return result, names
+
+
+def _task_names(records: Records, tasks: Mapping[int, SessionTask]) -> NDArray[np.str_]:
+    """Of each record, [N]."""
+    sessions, index = np.unique(records["session"], return_inverse=True)
+    names = [tasks[session].task if session in tasks else "" for session in sessions.tolist()]
+    return np.array(names, np.str_)[index]
+
+
+def _observations(episode: Records) -> NDArray[np.float64]:
+    """States and targets of N steps, [N + 1, n + t]; the last targets are those before."""
+    last = np.concatenate((episode["next_state"], episode["targets"]), 1)[-1:]
+    return np.concatenate((np.concatenate((episode["state"], episode["targets"]), 1), last))
+
+
+def _columns(
+    system: System, records: Records, tasks: Mapping[int, SessionTask]
+) -> Iterator[tuple[str, Any]]:
+    records, target_names = by_target(records, tasks)
     for name in records.dtype.names or ():
         values = records[name]
         if values.ndim == 2:
             fields = system.state_names if name in _OF_STATE else system.action_names
-            for column, field in enumerate(fields):
+            for column, field in enumerate(target_names if name == "targets" else fields):
                 yield f"{name}.{field}", np.ascontiguousarray(values[:, column])
         elif name == "controller":
             yield name, np.char.decode(values, errors="replace")
         else:
             yield name, np.ascontiguousarray(values)
+    yield "task", _task_names(records, tasks)
 
 
 def _about(system: System) -> dict[str, Any]:

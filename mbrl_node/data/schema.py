@@ -27,9 +27,10 @@ _RUN = """CREATE TABLE run (
     state_dim INTEGER NOT NULL, action_dim INTEGER NOT NULL, target_dim INTEGER NOT NULL,
     record TEXT NOT NULL, mbrl TEXT NOT NULL, created INTEGER NOT NULL
 )"""
-# task: empty where it is not known; targets: their names, as JSON.
+# task: empty where it is not known; targets: their names, as JSON; created: with its first row.
 _SESSION_TASK = """CREATE TABLE session_task (
-    session INTEGER PRIMARY KEY, task TEXT NOT NULL, targets TEXT NOT NULL
+    session INTEGER PRIMARY KEY, task TEXT NOT NULL, targets TEXT NOT NULL,
+    created INTEGER NOT NULL
 )"""
 TABLES = (
     _RUN,
@@ -150,7 +151,7 @@ def migrate(
     else:
         _migrate_2(db)
     # Before there were targets there was one task for each robot; which, is not known any more.
-    db.execute("INSERT INTO session_task SELECT DISTINCT session, '', '[]' FROM episode")
+    db.execute("INSERT INTO session_task SELECT DISTINCT session, '', '[]', 0 FROM episode")
     count = db.execute("SELECT total(steps) FROM episode").fetchone()[0]
     log.info("%d transitions brought from schema %d to %d", count, schema, SCHEMA_VERSION)
 

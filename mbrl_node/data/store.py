@@ -12,6 +12,7 @@ import math
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
@@ -166,9 +167,10 @@ class RunStore:
                     if room > self.target_dim:
                         widen(self._db, room)
                     insert(self._db, with_room(result, room))
+                    now = time.time_ns()
                     self._db.executemany(
-                        "INSERT OR IGNORE INTO session_task VALUES (?, ?, ?)",
-                        [(k, it.task, json.dumps(it.targets)) for k, it in began.items()],
+                        "INSERT OR IGNORE INTO session_task VALUES (?, ?, ?, ?)",
+                        [(k, it.task, json.dumps(it.targets), now) for k, it in began.items()],
                     )
                 self._sessions, self._tasks = sessions, self._tasks | began
                 self.target_dim = room
@@ -176,12 +178,12 @@ class RunStore:
 
     def _began(self, records: Records, tasks: Mapping[int, SessionTask]) -> dict[int, SessionTask]:
         """The sessions of records of which there was nothing before."""
-        sessions = set(map(int, np.unique(records["session"]))) - self._tasks.keys()
+        sessions = [k for k in map(int, np.unique(records["session"])) if k not in self._tasks]
         return {session: tasks.get(session, self._task) for session in sessions}
 
     @property
     def tasks(self) -> Mapping[int, SessionTask]:
-        """What the robot was to do, by session."""
+        """What the robot was to do, by session, in the order in which they began to be stored."""
         if not self._read_only:
             return self._tasks
         with self._reading():
@@ -292,7 +294,9 @@ class RunStore:
         }
 
     def _load_tasks(self) -> dict[int, SessionTask]:
-        rows = self._db.execute("SELECT session, task, targets FROM session_task").fetchall()
+        rows = self._db.execute(
+            "SELECT session, task, targets FROM session_task ORDER BY created, session"
+        ).fetchall()
         return {
             session: SessionTask(task, tuple(json.loads(targets)))
             for session, task, targets in rows

@@ -70,8 +70,8 @@ class Intake:
         self.problem = ""
         self._received: queue.SimpleQueue[_Received] = queue.SimpleQueue()
         self._heard: queue.SimpleQueue[tuple[Event, bool]] = queue.SimpleQueue()
-        # Of the storing thread: what is to be written. It is as wide as the store is, so that there is
-        # room for what a session of another task left behind.
+        # Of the storing thread: what is to be written. It is as wide as the store is, so that there
+        # is room for what a session of another task left behind.
         self._dims = spec.state_dim, spec.action_dim, learner.store.target_dim
         self._nothing: Records = np.empty(0, record_type(*self._dims))
         self._records = self._nothing

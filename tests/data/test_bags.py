@@ -115,7 +115,7 @@ def test_without_a_folder_a_run_is_made_where_the_launch_file_makes_them(mbrl, t
 
 def test_a_bag_of_a_run_has_the_robots_own_topics(tmp_path):
     records = run(steps=150)
-    assert write_bag(tmp_path / "bag", SPEC, records) == []
+    assert write_bag(tmp_path / "bag", SPEC, records, {}) == []
     with AnyReader([tmp_path / "bag"]) as reader:  # as others read it, by its index
         found = {topic: info.msgtype for topic, info in reader.topics.items()}
         assert found == {
@@ -152,7 +152,7 @@ def test_a_bag_of_a_run_has_the_robots_own_topics(tmp_path):
 def test_the_exported_states_and_commands_give_the_same_steps(tmp_path):
     spec = SPEC.with_overrides(action={"delay": 0.08})
     records = run(spec=spec)
-    write_bag(tmp_path / "bag", spec, records)
+    write_bag(tmp_path / "bag", spec, records, {})
     # Another robot's transitions are not taken, so that the topics are.
     other = spec.with_overrides(action={"delay": 0.08}, rate=25.0, name="other")
     assert other.hash == spec.hash
@@ -172,7 +172,7 @@ def _with_unit(spec: RobotSpec, unit: str) -> dict:
 
 def test_sessions_of_simulations_lie_one_after_another(tmp_path):
     records = np.concatenate((run(7), run(8), run(START, clock=START + SECOND)))
-    write_bag(tmp_path / "bag", SPEC, records)
+    write_bag(tmp_path / "bag", SPEC, records, {})
     bag = Bag(tmp_path / "bag")
     times = [time for topic, time, _ in bag.messages() if topic.name == STATES]
     assert len(times) == 3 * 201
@@ -216,7 +216,7 @@ def test_states_at_paths_are_written_where_they_were(tmp_path):
     }
     spec = RobotSpec.from_dict(data)
     records = run(spec=spec)
-    assert write_bag(tmp_path / "bag", spec, records) == []
+    assert write_bag(tmp_path / "bag", spec, records, {}) == []
     data["state"][0]["fields"][0]["unit"] = "km"  # so that it is another robot
     found = read_bag(tmp_path / "bag", RobotSpec.from_dict(data)).records
     assert len(found) == 200
@@ -232,14 +232,14 @@ def test_a_type_that_is_not_ros_2s_own_is_left_out_and_told(tmp_path):
         {"topic": "/own", "type": "my_msgs/msg/State", "timeout": 0.2, "fields": fields}
     ]
     spec = RobotSpec.from_dict(data)
-    (omitted,) = write_bag(tmp_path / "bag", spec, run(spec=spec))
+    (omitted,) = write_bag(tmp_path / "bag", spec, run(spec=spec), {})
     assert omitted == "/own is left out: my_msgs/msg/State is none of the types of ROS 2 itself"
     assert len(read_bag(tmp_path / "bag", spec).records) == 200
 
 
 def test_a_run_in_an_environment_is_a_bag_of_its_transitions(tmp_path):
     system = BoxSystem("box", 0.04, ("a", "b", "c", "d"), ("u",), np.array([-1]), np.array([1]))
-    write_bag(tmp_path / "bag", system, run())
+    write_bag(tmp_path / "bag", system, run(), {})
     bag = Bag(tmp_path / "bag")
     assert {topic.name for topic, *_ in bag.messages()} == {"/mbrl_controller/transitions"}
 

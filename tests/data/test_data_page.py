@@ -31,7 +31,9 @@ def test_the_examples_run_one_after_the_other(tmp_path, monkeypatch):
     assert len(names["buffer"]) == 3
 
 
-@pytest.mark.parametrize("table", ["run", "transition_", "skipped", "episode", "version", "event"])
+@pytest.mark.parametrize(
+    "table", ["run", "session_task", "transition_", "skipped", "episode", "version", "event"]
+)
 def test_every_column_is_explained(tmp_path, table):
     store = RunStore(tmp_path / "t.db", SYSTEM)
     columns = [row[1] for row in store._db.execute(f"PRAGMA table_info({table})")]

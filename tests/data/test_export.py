@@ -39,7 +39,7 @@ def run(steps=250) -> Records:
 
 def test_npz_has_every_field_and_what_it_is_of(tmp_path):
     records = run()
-    write_npz(tmp_path / "run.npz", SPEC, records)
+    write_npz(tmp_path / "run.npz", SPEC, records, {})
     with np.load(tmp_path / "run.npz") as found:
         for name in records.dtype.names:
             assert found[name].dtype == records.dtype[name].base
@@ -54,14 +54,14 @@ def test_parquet_has_a_row_a_transition_and_a_column_a_field(tmp_path, monkeypat
 
     monkeypatch.setattr("mbrl_node.data.export._ROWS", 100)  # of a group, so that there are some
     records = run()
-    write_parquet(tmp_path / "run.parquet", SPEC, records)
+    write_parquet(tmp_path / "run.parquet", SPEC, records, {})
     table = parquet.read_table(tmp_path / "run.parquet")
     assert table.column_names == [
         *("session", "sequence", "episode", "step", "stamp", "next_stamp"),
         *("state.x", "state.theta", "state.x_dot", "state.theta_dot"),
         *("action.force", "action_requested.force"),
         *("next_state.x", "next_state.theta", "next_state.x_dot", "next_state.theta_dot"),
-        *("reward", "terminated", "truncated", "controller", "model_version"),
+        *("reward", "terminated", "truncated", "controller", "model_version", "task"),
     ]
     assert table.num_rows == len(records)
     for name in ("sequence", "reward", "terminated", "model_version"):
@@ -77,7 +77,7 @@ def test_minari_has_the_episodes_without_gaps(tmp_path, monkeypatch):
 
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     records = run()
-    assert write_minari("cartpole/run-v0", SPEC, records) == 4
+    assert write_minari("cartpole/run-v0", SPEC, records, {}) == 4
     dataset = minari.load_dataset("cartpole/run-v0")
     assert (dataset.total_episodes, dataset.total_steps) == (4, 250)
     assert isinstance(dataset.observation_space, gymnasium.spaces.Box)
@@ -99,14 +99,14 @@ def test_minari_has_the_episodes_without_gaps(tmp_path, monkeypatch):
     assert dataset.storage.metadata["algorithm_name"] == "mppi, random"
 
     with pytest.raises(ExportError, match=r"cartpole/run-v0: cannot be written: .* already exists"):
-        write_minari("cartpole/run-v0", SPEC, records)
+        write_minari("cartpole/run-v0", SPEC, records, {})
     assert minari.load_dataset("cartpole/run-v0").total_steps == 250
 
 
 def test_a_name_that_minari_does_not_take_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     with pytest.raises(ExportError, match="no name: cannot be written: "):
-        write_minari("no name", SPEC, run())
+        write_minari("no name", SPEC, run(), {})
     assert not (tmp_path / "no name").exists()
 
 
@@ -124,10 +124,10 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path, write):
     path = tmp_path / "folder"
     path.mkdir()
     with pytest.raises(ExportError, match="cannot be written: Is a directory"):
-        write(path, SPEC, run())
+        write(path, SPEC, run(), {})
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(ExportError, match="No such file"):
-        write(tmp_path / "nowhere" / "file", SPEC, run())
+        write(tmp_path / "nowhere" / "file", SPEC, run(), {})
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_without_the_library_it_is_told_what_to_install(tmp_path, monkeypatch, l
     with pytest.raises(
         MissingLibrary, match=rf"{library} is not installed: pip install .*\[data\]"
     ):
-        write("x", SPEC, run())
+        write("x", SPEC, run(), {})
 
 
 def test_none_of_the_libraries_is_loaded_before_it_is_needed():

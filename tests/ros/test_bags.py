@@ -47,7 +47,7 @@ def run(steps=20):
 
 def test_what_is_exported_is_what_ros_reads(tmp_path):
     records = run()
-    write_bag(tmp_path / "bag", SPEC, records)
+    write_bag(tmp_path / "bag", SPEC, records, {})
     found: dict[str, list] = {}
     kinds = {
         "/mbrl_controller/transitions": Transition,

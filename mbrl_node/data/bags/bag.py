@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from backports import zstd
 from mbrl_node.data.bags.mcap import MAGIC, McapFile
 from mbrl_node.data.bags.sqlite import SqliteFile
 from mbrl_node.data.bags.storage import BagError, Message, Storage, Topic
+from mbrl_node.data.store import SessionTask
 
 METADATA = "metadata.yaml"
+TASKS = "mbrl_tasks"  # in the metadata's custom data
 _SQLITE = b"SQLite format 3\0"
 _ZSTD = b"\x28\xb5\x2f\xfd"  # what a compressed file or message begins with
 _STEP = 4096  # bytes that are decompressed at once; what follows damage in them is lost
@@ -33,6 +36,7 @@ class Bag:
     Attributes:
         counts: how many messages each topic has, as far as they have been read.
         warnings: what is wrong with the bag, as far as it has been read.
+        tasks: what the sessions of its transitions were to do, as far as its metadata tells.
         start, end: ns at which the first and the last of the messages read were recorded; None:
             there is none.
 
@@ -44,6 +48,7 @@ class Bag:
         self.path = path
         self.counts: Counter[Topic] = Counter()
         self.warnings: list[str] = []
+        self.tasks: dict[int, SessionTask] = {}
         self.start: int | None = None
         self.end: int | None = None
         self._files = self._found()
@@ -103,20 +108,21 @@ class Bag:
         found = {file for pattern in _FILES for file in self.path.glob(pattern)}
         if not found:
             raise BagError(f"{self.path}: has no file of a bag, which is .mcap or .db3")
-        self._check_metadata({path.name for path in found})
+        self._read_metadata({path.name for path in found})
         return sorted(found, key=_order)
 
-    def _check_metadata(self, found: set[str]) -> None:
+    def _read_metadata(self, found: set[str]) -> None:
         """Warns where the bag's own list of files is missing or tells of others."""
         path = self.path / METADATA
         try:
             information = yaml.safe_load(path.read_text(encoding="utf-8"))
             listed = information["rosbag2_bagfile_information"]["relative_file_paths"]
             names = {Path(name).name for name in listed}
+            self.tasks = _tasks((information.get("custom_data") or {}).get(TASKS, "{}"))
         except FileNotFoundError:
             self.warnings.append(f"{self.path}: has no {METADATA}, as where a recorder was killed")
             return
-        except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError):
+        except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError):
             self.warnings.append(f"{path}: cannot be read; all files in the folder are")
             return
         for name in sorted(names - found):
@@ -145,6 +151,18 @@ class Bag:
                 yield _storage(whole, path)
         except OSError as error:
             raise BagError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def tasks_as_text(tasks: Mapping[int, SessionTask]) -> str:
+    """The tasks of sessions as a bag's metadata has them."""
+    return json.dumps({session: [it.task, it.targets] for session, it in tasks.items()})
+
+
+def _tasks(text: str) -> dict[int, SessionTask]:
+    return {
+        int(session): SessionTask(task, tuple(targets))
+        for session, (task, targets) in json.loads(text).items()
+    }
 
 
 def _storage(path: Path, named: Path) -> Storage:

@@ -12,13 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbrl_node.data.bags.bag import Bag
+from mbrl_node.data.bags.commands import compile_command
 from mbrl_node.data.bags.storage import BagError, Topic
 from mbrl_node.data.bags.types import TRANSITION, Reader
-from mbrl_node.data.records import Records, record_type, records_of
-from mbrl_node.data.transition import Transition
+from mbrl_node.data.records import Records, records_of, with_room
+from mbrl_node.data.store import SessionTask
+from mbrl_node.data.transition import Transition, no_targets
 from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.errors import Location, Problem, did_you_mean, line, show
 from mbrl_node.spec.extract import TopicError, compile_fields
+from mbrl_node.spec.goals import Goals
+from mbrl_node.spec.targets import TargetTopic
 from mbrl_node.spec.topics import JOINT_STATE
 
 Times = NDArray[np.int64]
@@ -132,6 +136,7 @@ class Gathered:
 
     Attributes:
         transitions: those of this robot, by session and sequence, each once, [N].
+        tasks: what it was to do in their sessions.
         foreign: how many transitions are of another robot, or another version of it.
 
     Raises:
@@ -141,12 +146,13 @@ class Gathered:
     def __init__(self, bag: Bag, spec: RobotSpec) -> None:
         self._spec, self._bag = spec, bag
         self.states = [_state_source(spec, i) for i in range(len(spec.state))]
+        self.targets = _target_sources(spec)
         self.commands = _command_source(spec)
         self.foreign = 0
         self.damaged: Counter[str] = Counter()  # why transitions could not be read, and how many
-        dims = spec.state_dim, spec.action_dim
         self._pending: list[Transition] = []
-        self._batches = [np.empty(0, record_type(*dims))]
+        self._batches: list[Records] = []
+        self._target_dims: dict[int, int] = {}  # of each session
         readers: dict[Topic, Reader | None] = {}
         handlers: dict[Topic, list[Source]] = {}
         for topic, time, data in bag.messages():
@@ -158,12 +164,23 @@ class Gathered:
             if (reader := readers[topic]) is not None:
                 self._add(reader, data)
         self._flush()
-        self.transitions = _sorted(np.concatenate(self._batches))
+        widest = max(self._target_dims.values(), default=0)
+        batches = [with_room(batch, widest) for batch in self._batches]
+        self.transitions = _sorted(np.concatenate(batches))
+        self.tasks = {session: self._task(session) for session in self._target_dims}
 
     @property
     def sources(self) -> list[Source]:
         """What the robot's file names."""
-        return [*self.states, self.commands]
+        return [*self.states, *self.targets, self.commands]
+
+    def _task(self, session: int) -> SessionTask:
+        """What the bag says of a session and else the robot's file, if it has as many targets."""
+        count = self._target_dims[session]
+        for task in (self._bag.tasks.get(session), SessionTask.of(self._spec)):
+            if task is not None and len(task.targets) == count:
+                return task
+        return SessionTask("", tuple(f"target_{i}" for i in range(count)))
 
     def check(self) -> None:
         """Whether the bag has what transitions are made from.
@@ -176,7 +193,7 @@ class Gathered:
         for source in self.sources:
             if source.problem is not None:
                 problems.append(source.problem)
-            elif not source.topics:
+            elif not source.topics and source not in self.targets:  # nobody need have told any
                 text = f"{show(source.name)} is not in the bag{did_you_mean(source.name, has)}"
                 problems.append(Problem((*source.at, "topic"), text))
         if problems:
@@ -210,6 +227,11 @@ class Gathered:
             n, m = self._spec.state_dim, self._spec.action_dim
             if shapes != [n, m, n] or len(transition.action_requested) != m:
                 raise ValueError(f"its sizes are {shapes}")
+            if not np.isfinite(transition.targets).all():
+                raise ValueError("its targets are not finite")
+            count = len(transition.targets)
+            if count != (others := self._target_dims.setdefault(transition.session, count)):
+                raise ValueError(f"it has {count} targets, others of its session have {others}")
         except (ValueError, AttributeError) as error:
             self.damaged[str(error)] += 1
             return
@@ -218,7 +240,9 @@ class Gathered:
             self._flush()
 
     def _flush(self) -> None:
-        self._batches.append(records_of(self._pending, self._spec.state_dim, self._spec.action_dim))
+        widest = max((len(transition.targets) for transition in self._pending), default=0)
+        dims = self._spec.state_dim, self._spec.action_dim, widest
+        self._batches.append(records_of(self._pending, *dims))
         self._pending = []
 
 
@@ -231,16 +255,41 @@ def _state_source(spec: RobotSpec, index: int) -> Source:
     return Source(("state", index), topic.topic, topic.type, len(topic.fields), compile)
 
 
-def _command_source(spec: RobotSpec) -> Source:
-    def take(message: Any) -> list[float]:
-        values: list[float] = message.data.tolist()
-        if len(values) != spec.action_dim:
-            raise ValueError(f"it has {len(values)} values, not {spec.action_dim}")
-        if not np.isfinite(message.data).all():
-            raise ValueError("it is not finite")
-        return values
+def _target_sources(spec: RobotSpec) -> list[Source]:
+    """Of each topic of the task's targets; what the controller would refuse is refused."""
+    goals, first, sources = Goals(spec), 0, []
+    for index, topic in enumerate(spec.targets):
 
-    return Source(("action",), spec.action.topic, spec.action.type, spec.action_dim, lambda _: take)
+        def compile(
+            reader: Reader, topic: TargetTopic = topic, first: int = first
+        ) -> Callable[[Any], list[float]]:
+            extract = compile_fields(topic, reader.fields)
+            if topic.frame is not None and not reader.has_header:
+                raise TopicError(("frame",), f"{topic.type} has no header that would tell it")
+
+            def take(message: Any) -> list[float]:
+                if topic.frame is not None and message.header.frame_id != topic.frame:
+                    frame = message.header.frame_id
+                    raise ValueError(f"it is in the frame '{frame}', not '{topic.frame}'")
+                values = extract(message)
+                goals.tell(values, first)
+                return values
+
+            return take
+
+        at, width = ("targets", index), len(topic.fields)
+        sources.append(Source(at, topic.topic, topic.type, width, compile))
+        first += width
+    return sources
+
+
+def _command_source(spec: RobotSpec) -> Source:
+    action = spec.action
+
+    def compile(reader: Reader) -> Callable[[Any], list[float]]:
+        return compile_command(action, reader.fields)
+
+    return Source(("action",), action.topic, action.type, spec.action_dim, compile)
 
 
 def _transition(msg: Any) -> Transition:
@@ -260,6 +309,7 @@ def _transition(msg: Any) -> Transition:
         msg.truncated,
         msg.controller,
         msg.model_version,
+        getattr(msg, "targets", no_targets()),  # a bag from before there were any has none
     )
 
 

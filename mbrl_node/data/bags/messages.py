@@ -1,18 +1,21 @@
-"""State fields as the messages they would have come in."""
+"""States, targets and commands as the messages that they come in."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from rosbags.interfaces import Nodetype
 from rosbags.typesys.store import Typestore
 
+from mbrl_node.data.bags.commands import compile_command
 from mbrl_node.data.bags.types import field_types
+from mbrl_node.spec.action import JointActionTopic, MessageActionTopic
 from mbrl_node.spec.extract import TopicError, compile_fields
+from mbrl_node.spec.targets import TargetTopic
 from mbrl_node.spec.topics import EULER_ANGLES, JointStateTopic, MessageTopic
 
 _QUATERNION = "geometry_msgs/msg/Quaternion"
@@ -21,17 +24,44 @@ Steps = Sequence[str | int]
 MakeMessage = Callable[[Sequence[float], int], Any]  # values of the fields, stamp in ns
 
 
-def message_maker(store: Typestore, topic: JointStateTopic | MessageTopic) -> MakeMessage:
+def message_maker(
+    store: Typestore,
+    topic: JointStateTopic | MessageTopic | TargetTopic | JointActionTopic | MessageActionTopic,
+) -> MakeMessage:
     """A function from the values of a topic's fields to a message of its type, the same object each
-    time. What the fields do not say is 0, of joints NaN.
+    time. What the fields do not say is 0, of the joints of a state NaN.
 
     Raises:
         TopicError: the type is none of ROS 2's own, or has no number at a field's path.
     """
     if topic.type not in store.fielddefs:
         raise TopicError(("type",), f"{topic.type} is none of the types of ROS 2 itself")
-    compile_fields(topic, lambda kind: field_types(store, kind))
-    return _Joints(store, topic) if isinstance(topic, JointStateTopic) else _Paths(store, topic)
+
+    def types(kind: str) -> Mapping[str, str]:
+        return field_types(store, kind)
+
+    if isinstance(topic, JointActionTopic):
+        return _Array(store, topic.type)
+    if isinstance(topic, MessageActionTopic):
+        compile_command(topic, types)
+        return _Paths(store, topic.type, [field.path for field in topic.fields], 0, topic.frame)
+    compile_fields(topic, types)
+    if isinstance(topic, JointStateTopic):
+        return _Joints(store, topic)
+    frame = topic.frame if isinstance(topic, TargetTopic) else None
+    paths = [field.path for field in topic.fields]
+    return _Paths(store, topic.type, paths, topic.size or 0, frame)
+
+
+class _Array:
+    """A std_msgs/msg/Float64MultiArray."""
+
+    def __init__(self, store: Typestore, kind: str) -> None:
+        self._message: Any = blank(store, kind)
+
+    def __call__(self, values: Sequence[float], stamp: int) -> Any:
+        self._message.data = np.array(values)
+        return self._message
 
 
 class _Joints:
@@ -56,16 +86,25 @@ class _Joints:
 
 
 class _Paths:
-    """A message of any type, with its fields at paths."""
+    """A message of any type, with its fields at paths.
 
-    def __init__(self, store: Typestore, topic: MessageTopic) -> None:
-        self._message: Any = blank(store, topic.type)
-        for path in sorted((field.path for field in topic.fields), key=len):
-            _grow(store, self._message, topic.type, _steps(path), topic.size or 0)
+    Args:
+        size: of the list that they index, if the robot's file tells.
+        frame: of its header; None: it says nothing of one.
+    """
+
+    def __init__(
+        self, store: Typestore, kind: str, paths: Sequence[str], size: int, frame: str | None
+    ) -> None:
+        self._message: Any = blank(store, kind)
+        if frame is not None and hasattr(self._message, "header"):
+            self._message.header.frame_id = frame
+        for path in sorted(paths, key=len):
+            _grow(store, self._message, kind, _steps(path), size)
         self._set: list[Callable[[float], None]] = []
         self._euler: dict[int, tuple[Any, dict[str, float]]] = {}  # quaternions, given as angles
-        for field in topic.fields:
-            *steps, last = _steps(field.path)
+        for path in paths:
+            *steps, last = _steps(path)
             parent = self._message
             for step in steps:
                 parent = parent[step] if isinstance(step, int) else getattr(parent, step)

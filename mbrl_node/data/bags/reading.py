@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from mbrl_node.data.bags.gather import Gathered
 from mbrl_node.data.bags.resample import Resampled, resample
 from mbrl_node.data.bags.storage import BagError
 from mbrl_node.data.records import Records
+from mbrl_node.data.store import SessionTask
 from mbrl_node.spec import RobotSpec
 
 _NOT_SIMULATED = 10**18  # ns; a clock that is beyond, in 2001, is one of the real world
@@ -24,6 +25,7 @@ class BagContents:
     """What a bag gave for a robot."""
 
     records: Records
+    tasks: Mapping[int, SessionTask]  # what the robot was to do, by session
     warnings: tuple[str, ...]  # what of the bag could not be read
     report: tuple[str, ...]  # lines: what was found, what was made of it, what was unusable
 
@@ -43,15 +45,16 @@ def read_bag(path: Path, spec: RobotSpec) -> BagContents:
     if bag.start is None:
         raise BagError("\n".join((*bag.warnings, f"{path}: has no messages")))
     resampled = None
-    records = found.transitions
+    records, tasks = found.transitions, found.tasks
     if not len(records):
         found.check()
         states = [source.samples() for source in found.states]
-        resampled = resample(spec, states, found.commands.samples())
-        records = resampled.records
-        records["session"] = _session(bag.start, records)
-    report = (*_topics(bag, found), *_refused(found), *_made(spec, records, resampled))
-    return BagContents(records, tuple(bag.warnings), report)
+        targets = [source.samples() for source in found.targets]
+        resampled = resample(spec, states, found.commands.samples(), targets)
+        records, session = resampled.records, _session(bag.start, resampled.records)
+        records["session"], tasks = session, {session: SessionTask.of(spec)}
+    report = (*_topics(bag, found), *_refused(found), *_made(spec, found, records, resampled))
+    return BagContents(records, tasks, tuple(bag.warnings), report)
 
 
 def _session(start: int, records: Records) -> int:
@@ -95,10 +98,18 @@ def _reasons(what: str, reasons: Counter[str]) -> Iterator[str]:
         yield f"{total} {what}: {told}{more}"
 
 
-def _made(spec: RobotSpec, records: Records, resampled: Resampled | None) -> Iterator[str]:
+def _made(
+    spec: RobotSpec, found: Gathered, records: Records, resampled: Resampled | None
+) -> Iterator[str]:
     episodes = len({*zip(records["session"].tolist(), records["episode"].tolist(), strict=True)})
     if resampled is None:
         yield f"{len(records)} transitions in {episodes} episodes, as they were recorded"
+        for task in dict.fromkeys(found.tasks.values()):
+            if not task.task and task.targets:
+                yield (
+                    f"there are some with {len(task.targets)} targets, where the task "
+                    f"'{spec.task}' has {len(spec.target_names)}: --task names theirs"
+                )
         return
     seconds = len(records) * spec.dt
     yield (

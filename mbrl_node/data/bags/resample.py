@@ -22,7 +22,7 @@ from mbrl_node.data.bags.gather import Samples, Times
 from mbrl_node.data.records import Records, record_type
 from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.robot import delay_periods
-from mbrl_node.spec.terms import RangeTermination, TermReward
+from mbrl_node.spec.terms import RangeTermination, Targets, TermReward
 
 CONTROLLER = b"bag"
 HOLD = (
@@ -45,7 +45,9 @@ class Resampled:
     notes: tuple[str, ...]
 
 
-def resample(spec: RobotSpec, states: Sequence[Samples], commands: Samples) -> Resampled:
+def resample(
+    spec: RobotSpec, states: Sequence[Samples], commands: Samples, targets: Sequence[Samples]
+) -> Resampled:
     """Transitions from what was recorded; their session is 0.
 
     An episode ends at a gap, where the robot's file says that one ends, and after its length.
@@ -53,10 +55,11 @@ def resample(spec: RobotSpec, states: Sequence[Samples], commands: Samples) -> R
     Args:
         states: of each state topic of the robot, in the order of its file.
         commands: values [K, m].
+        targets: of each topic of the task's targets, in the order of the robot's file.
     """
     period, hold = round(spec.dt * 1e9), round(max(HOLD, 3 * spec.dt) * 1e9)
     timeouts = [round(topic.timeout * 1e9) for topic in spec.state]
-    notes = [*_limit_notes(spec, commands)]
+    notes = [*_limit_notes(spec, commands), *_target_notes(spec, targets)]
     if clock := _other_clock(states, timeouts):
         notes.append(
             "measurements are stamped by another clock than the bag's, as in simulation: "
@@ -64,6 +67,7 @@ def resample(spec: RobotSpec, states: Sequence[Samples], commands: Samples) -> R
         )
         states = [replace(it, received=clock(it.received)) for it in states]
         commands = replace(commands, received=clock(commands.received))
+        targets = [replace(it, received=clock(it.received)) for it in targets]
     states = [_in_order(*pair) for pair in zip(states, timeouts, strict=True)]
     ticks, span = _ticks(commands.received, period, hold)
     until = max((int(it.received[-1]) for it in states if len(it.received)), default=0)
@@ -80,12 +84,16 @@ def resample(spec: RobotSpec, states: Sequence[Samples], commands: Samples) -> R
     follows = measured[:-1] & measured[1:] & (span[1:] == span[:-1])
     first = np.flatnonzero(follows & ~ended[:-1])
     why[1:][ended[1:] & ~(follows & ~ended[:-1])] = "beyond where an episode ends"
-    records = np.zeros(len(first), record_type(spec.state_dim, spec.action_dim))
+    aimed = _aimed(spec, targets, ticks[first])
+    records = np.zeros(len(first), record_type(spec.state_dim, spec.action_dim, aimed.shape[1]))
     records["stamp"], records["next_stamp"] = stamp[first], stamp[first + 1]
     records["state"], records["next_state"] = state[first], state[first + 1]
     records["action"], records["action_requested"] = action[first], requested[first]
+    records["targets"] = aimed
+    aim = Targets(spec)
+    aim.values = torch.from_numpy(aimed.T)  # of each row its own
     tensors = (torch.from_numpy(x) for x in (state[first], action[first], state[first + 1]))
-    records["reward"] = TermReward(spec)(*tensors).numpy()
+    records["reward"] = TermReward(spec, aim)(*tensors).numpy()
     records["terminated"], records["controller"] = ended[first + 1], CONTROLLER
     gaps = _number(records, first, max(1, round(spec.episode.length / spec.dt)))
     return Resampled(records, Counter(why[why != ""].tolist()), gaps, tuple(notes))
@@ -176,6 +184,18 @@ def _commanded(
     return commands.values[index], known
 
 
+def _aimed(spec: RobotSpec, targets: Sequence[Samples], ticks: Times) -> NDArray[np.float64]:
+    """The task's targets at ticks, those that were told last, [T, t]."""
+    result = np.tile(Targets(spec).values.numpy(), (len(ticks), 1))
+    first = 0
+    for samples in targets:
+        index = np.searchsorted(samples.received, ticks, side="right") - 1
+        told, end = index >= 0, first + samples.values.shape[1]
+        result[told, first:end] = samples.values[index[told]]
+        first = end
+    return result
+
+
 def _number(records: Records, tick: NDArray[np.int64], length: int) -> int:
     """Fills in what a transition's place is: sequence, episode, step, truncated.
 
@@ -206,3 +226,14 @@ def _limit_notes(spec: RobotSpec, commands: Samples) -> Iterator[str]:
                 f"{beyond} commands are beyond the limits of {field.name}, {field.min:g} to "
                 f"{field.max:g} {field.unit}; they are taken as they are"
             )
+
+
+def _target_notes(spec: RobotSpec, targets: Sequence[Samples]) -> Iterator[str]:
+    """What counts where nobody told any."""
+    begin, first = Targets(spec).values.tolist(), 0
+    for topic, samples in zip(spec.targets, targets, strict=True):
+        if not len(samples.received):
+            values = zip(topic.fields, begin[first:], strict=False)
+            listed = ", ".join(f"{field.name} {value:.4g} {field.unit}" for field, value in values)
+            yield f"no target on {topic.topic} is in the bag: {listed}"
+        first += len(topic.fields)

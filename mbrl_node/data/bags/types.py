@@ -38,6 +38,7 @@ bool terminated
 bool truncated
 string controller
 uint32 model_version
+float64[] targets
 uint64 spec_hash
 uint64 oldest
 """

@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,19 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from mbrl_node.data.bags.bag import TASKS, tasks_as_text
 from mbrl_node.data.bags.messages import blank, message_maker
 from mbrl_node.data.bags.storage import BagError
 from mbrl_node.data.bags.types import TRANSITION, own_types
 from mbrl_node.data.records import Records, transitions_of
+from mbrl_node.data.store import SessionTask
 from mbrl_node.spec import RobotSpec
+from mbrl_node.spec.action import ActionTopic
 from mbrl_node.spec.extract import TopicError
 from mbrl_node.spec.robot import delay_periods
 from mbrl_node.spec.system import System
+from mbrl_node.spec.targets import TargetTopic
+from mbrl_node.spec.topics import StateTopic
 
 TRANSITIONS = "/mbrl_controller/transitions"
 _BETWEEN = 10**9  # ns, from the end of a session to the next, where they would overlap
@@ -49,9 +55,11 @@ _TRANSITIONS_QOS = Qos(
 Written = tuple[int, int, Connection, bytes | memoryview]  # ns in the bag, rank at that time
 
 
-def write_bag(folder: Path, system: System, records: Records) -> list[str]:
-    """Writes a run as a bag: its transitions, and of a robot the states and commands that they are
-    made of, on the robot's own topics.
+def write_bag(
+    folder: Path, system: System, records: Records, tasks: Mapping[int, SessionTask]
+) -> list[str]:
+    """Writes a run as a bag: its transitions, and of a robot the states, targets and commands that
+    they are made of, on the robot's own topics.
 
     The clock of a simulated robot begins with 0 in each session. In the bag it begins when the
     session did; only what is in the messages on `TRANSITIONS` is as it was.
@@ -59,6 +67,8 @@ def write_bag(folder: Path, system: System, records: Records) -> list[str]:
     Args:
         folder: of the bag; made whole, or not at all.
         records: by session and sequence, [N].
+        tasks: what the robot was to do in each session; the targets of another task than the
+            system's are in the transitions only.
 
     Returns:
         What could not be written, a sentence each.
@@ -75,7 +85,8 @@ def write_bag(folder: Path, system: System, records: Records) -> list[str]:
     whole = part / folder.name
     try:
         with Writer(whole, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-            contents = _Contents(writer, system)
+            writer.set_custom_data(TASKS, tasks_as_text(tasks))
+            contents = _Contents(writer, system, tasks)
             for time, _, connection, data in contents.messages(records):
                 writer.write(connection, time, data)
         whole.rename(folder)
@@ -89,14 +100,17 @@ def write_bag(folder: Path, system: System, records: Records) -> list[str]:
 class _Contents:
     """The topics of a bag and their messages."""
 
-    def __init__(self, writer: Writer, system: System) -> None:
+    def __init__(self, writer: Writer, system: System, tasks: Mapping[int, SessionTask]) -> None:
         self._writer, self._store = writer, own_types()
-        self._system = system
+        self._system, self._tasks = system, tasks
         self._streams: list[Callable[[Records, int], Iterator[tuple[int, Connection, Any]]]] = []
         self.omitted: list[str] = []
         if isinstance(system, RobotSpec):
-            self._add_states(system)
-            self._add_commands(system)
+            self._add_robot(system)
+            own = SessionTask.of(system)
+            for task in sorted({it.task for it in tasks.values() if it.targets and it != own}):
+                text = f"the targets of the task '{task}' are in the transitions only"
+                self.omitted.append(f"{text}: the topics are those of '{system.task}'")
         self._add_transitions(system.hash)
 
     def messages(self, records: Records) -> Iterator[Written]:
@@ -128,40 +142,51 @@ class _Contents:
             topic, kind, typestore=self._store, offered_qos_profiles=qos
         )
 
-    def _add_states(self, spec: RobotSpec) -> None:
+    def _add_robot(self, spec: RobotSpec) -> None:
         first = 0
         for topic in spec.state:
             columns = slice(first, first := first + len(topic.fields))
-            try:
-                make = message_maker(self._store, topic)
-            except TopicError as error:
-                self.omitted.append(f"{topic.topic} is left out: {error.text}")
-                continue
-            connection = self._connect(_absolute(topic.topic), topic.type)
+            self._add_topic(topic, partial(_states, columns))
+        first = 0
+        for target in spec.targets:
+            columns = slice(first, first := first + len(target.fields))
+            self._add_topic(target, partial(self._targets, columns))
+        self._add_topic(spec.action, partial(_commands, delay_periods(spec) * round(spec.dt * 1e9)))
 
-            def stream(
-                records: Records,
-                offset: int,
-                columns: slice = columns,
-                make: Any = make,
-                connection: Connection = connection,
-            ) -> Iterator[tuple[int, Connection, Any]]:
-                for stamp, state in zip(*_states(records), strict=True):
-                    yield stamp + offset, connection, make(state[columns], stamp + offset)
+    def _add_topic(
+        self,
+        topic: StateTopic | TargetTopic | ActionTopic,
+        rows: Callable[[Records], tuple[list[int], NDArray[np.float64]]],
+    ) -> None:
+        """One of the robot's own topics.
 
-            self._streams.append(stream)
-
-    def _add_commands(self, spec: RobotSpec) -> None:
-        connection = self._connect(_absolute(spec.action.topic), spec.action.type)
-        message: Any = blank(self._store, spec.action.type)
-        before = delay_periods(spec) * round(spec.dt * 1e9)
+        Args:
+            rows: from the transitions of a session to the times of the messages in ns, rising, and
+                the values of the topic's fields in each.
+        """
+        try:
+            make = message_maker(self._store, topic)
+        except TopicError as error:
+            self.omitted.append(f"{topic.topic} is left out: {error.text}")
+            return
+        connection = self._connect(_absolute(topic.topic), topic.type)
 
         def stream(records: Records, offset: int) -> Iterator[tuple[int, Connection, Any]]:
-            for stamp, action in zip(records["stamp"].tolist(), records["action"], strict=True):
-                message.data = action
-                yield max(0, stamp - before + offset), connection, message
+            for stamp, values in zip(*rows(records), strict=True):
+                time = max(0, stamp + offset)
+                yield time, connection, make(values, time)
 
         self._streams.append(stream)
+
+    def _targets(self, columns: slice, records: Records) -> tuple[list[int], NDArray[np.float64]]:
+        """Those of a session each time they change, with the time of the state from which on they
+        count; none where it had another task."""
+        if self._tasks.get(int(records["session"][0])) != SessionTask.of(self._system):
+            records = records[:0]
+        records = records[np.isfinite(records["targets"]).all(1)]
+        values = records["targets"][:, columns]
+        new = np.r_[True, (values[1:] != values[:-1]).any(1)][: len(values)]
+        return records["stamp"][new].tolist(), values[new]
 
     def _add_transitions(self, spec_hash: int) -> None:
         connection = self._connect(TRANSITIONS, TRANSITION, _TRANSITIONS_QOS)
@@ -181,14 +206,19 @@ class _Contents:
         self._streams.append(stream)
 
 
-def _states(records: Records) -> tuple[list[int], NDArray[np.float64]]:
+def _states(columns: slice, records: Records) -> tuple[list[int], NDArray[np.float64]]:
     """Every state of a session once, with its stamp."""
     n = len(records)
     stamp = np.stack((records["stamp"], records["next_stamp"]), 1).ravel()
     state = np.stack((records["state"], records["next_state"]), 1).reshape(2 * n, -1)
     # Most are both: the last of a transition, and the first of the one after.
     again = np.r_[False, (stamp[1:] == stamp[:-1]) & (state[1:] == state[:-1]).all(1)]
-    return stamp[~again].tolist(), state[~again]
+    return stamp[~again].tolist(), state[~again, columns]
+
+
+def _commands(before: int, records: Records) -> tuple[list[int], NDArray[np.float64]]:
+    """The commands of a session, `before` ns earlier than they took effect."""
+    return (records["stamp"] - before).tolist(), records["action"]
 
 
 def _absolute(name: str) -> str:
