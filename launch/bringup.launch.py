@@ -21,7 +21,6 @@ from launch.event_handlers import OnProcessExit
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
-from launch_ros.substitutions import FindPackageShare
 
 CONFIGURATION_ERROR = 2  # exit code of a node that says it cannot work as configured
 CONTROLLERS = [
@@ -42,9 +41,10 @@ ARGUMENTS = [
     ),
     DeclareLaunchArgument(
         "controller",
-        default_value="mppi",
-        choices=[*CONTROLLERS, *(plugin.name for plugin in PLUGINS)],
-        description="controller that is active at the start; swap it with ~/switch_controller",
+        default_value="",
+        choices=["", *CONTROLLERS, *(plugin.name for plugin in PLUGINS)],
+        description="controller that is active at the start; empty: as the robot's file says, or "
+        "mppi; swap it with ~/switch_controller",
     ),
     DeclareLaunchArgument(
         "sim",
@@ -116,8 +116,9 @@ ARGUMENTS = [
     ),
     DeclareLaunchArgument(
         "params",
-        default_value=[FindPackageShare("mbrl"), "/config/mbrl.yaml"],
-        description="ROS parameter file: planners, learner, model",
+        default_value="",
+        description="ROS parameter file: planners, learner, model; see config/mbrl.yaml; what it "
+        "does not have is as the robot's file says, or the default",
     ),
 ]
 
@@ -127,8 +128,8 @@ def typed(name: str, kind: type) -> ParameterValue:
     return ParameterValue(LaunchConfiguration(name), value_type=kind)
 
 
-def check(context: LaunchContext) -> list[DeclareLaunchArgument]:
-    """Refuses what cannot work before any process starts."""
+def check(context: LaunchContext) -> list[Node]:
+    """Refuses what cannot work before any process starts; the nodes, where all can."""
     from mbrl_node.spec import SpecError, load_spec
     from sim.changes import parse_changes
 
@@ -157,14 +158,15 @@ def check(context: LaunchContext) -> list[DeclareLaunchArgument]:
         spec.with_overrides(**changes)
     except SpecError as error:
         raise RuntimeError(str(error)) from None
-    if not Path(argument["params"]).is_file():
+    argument["controller"] = argument["controller"] or spec.settings.get("controller", "mppi")
+    if argument["params"] and not Path(argument["params"]).is_file():
         raise RuntimeError(f"argument params: no file '{argument['params']}'")
     argument["run_dir"] = run_dir(argument["run_dir"], argument["resume"], spec.name)
     try:
         os.makedirs(argument["run_dir"], exist_ok=True)
     except OSError as error:
         raise RuntimeError(f"argument run_dir: '{argument['run_dir']}': {error.strerror}") from None
-    return []
+    return nodes([argument["params"]] if argument["params"] else [])
 
 
 def run_dir(given: str, resume: str, robot: str) -> str:
@@ -192,7 +194,7 @@ def on_exit(event, context: LaunchContext) -> list[Shutdown]:
     return [Shutdown(reason=f"{event.process_name} has ended")] if event.returncode == 0 else []
 
 
-def node(executable: str, condition: IfCondition | None, parameters: dict) -> Node:
+def node(executable: str, condition: IfCondition | None, files: list, parameters: dict) -> Node:
     """One of our processes; its log lines go to the terminal, and it comes back when it dies."""
     return Node(
         package="mbrl",
@@ -203,7 +205,7 @@ def node(executable: str, condition: IfCondition | None, parameters: dict) -> No
         respawn=True,
         respawn_delay=1.0,
         parameters=[
-            LaunchConfiguration("params"),
+            *files,
             {
                 "robot": typed("robot", str),
                 "task": typed("task", str),
@@ -215,9 +217,51 @@ def node(executable: str, condition: IfCondition | None, parameters: dict) -> No
     )
 
 
-def generate_launch_description() -> LaunchDescription:
-    """The robot, the controller and the learner."""
+def nodes(files: list[str]) -> list[Node]:
+    """The robot, the controller and the learner.
+
+    Args:
+        files: of ROS parameters.
+    """
     run = {"run_dir": typed("run_dir", str), "device": typed("device", str)}
+    return [
+        node(
+            "sim",
+            IfCondition(LaunchConfiguration("sim")),
+            files,
+            {
+                "gui": typed("gui", bool),
+                "change": typed("change", str),
+                "speed": typed("speed", float),
+                "clock": typed("use_sim_time", bool),
+                "sync": typed("sync", bool),
+            },
+        ),
+        node(
+            "controller",
+            None,
+            files,
+            {
+                **run,
+                "controller": typed("controller", str),
+                "learn": typed("learn", bool),
+                "duration": typed("duration", float),
+                "use_sim_time": typed("use_sim_time", bool),
+                "sync": typed("sync", bool),
+                "dry_run": typed("dry_run", bool),
+            },
+        ),
+        node(
+            "learner",
+            IfCondition(LaunchConfiguration("learn")),
+            files,
+            {**run, "sync": typed("sync", bool)},
+        ),
+    ]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """What is checked, and then launched."""
     return LaunchDescription(
         [
             *ARGUMENTS,
@@ -227,36 +271,7 @@ def generate_launch_description() -> LaunchDescription:
                     "RCUTILS_CONSOLE_OUTPUT_FORMAT", default_value="[{severity}] {message}"
                 ),
             ),
-            OpaqueFunction(function=check),
             RegisterEventHandler(OnProcessExit(on_exit=on_exit)),
-            node(
-                "sim",
-                IfCondition(LaunchConfiguration("sim")),
-                {
-                    "gui": typed("gui", bool),
-                    "change": typed("change", str),
-                    "speed": typed("speed", float),
-                    "clock": typed("use_sim_time", bool),
-                    "sync": typed("sync", bool),
-                },
-            ),
-            node(
-                "controller",
-                None,
-                {
-                    **run,
-                    "controller": typed("controller", str),
-                    "learn": typed("learn", bool),
-                    "duration": typed("duration", float),
-                    "use_sim_time": typed("use_sim_time", bool),
-                    "sync": typed("sync", bool),
-                    "dry_run": typed("dry_run", bool),
-                },
-            ),
-            node(
-                "learner",
-                IfCondition(LaunchConfiguration("learn")),
-                {**run, "sync": typed("sync", bool)},
-            ),
+            OpaqueFunction(function=check),
         ]
     )

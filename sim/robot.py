@@ -113,7 +113,8 @@ class BulletRobot:
         pybullet.setTimeStep(self.dt, physicsClientId=self.world)
         pybullet.setGravity(0, 0, -9.81, physicsClientId=self.world)
         self.camera = Camera(self.world)
-        self.body = self.build()
+        with _stdout_is_stderr():  # PyBullet says what a file lacks
+            self.body = self.build()
         self._links = self._links_with_mass()
         self.joints = self._movable_joints()
         self._initial = {self.joint(j): p for j, p in self.sim.initial.items()}
@@ -132,6 +133,8 @@ class BulletRobot:
 
     def build(self) -> int:
         """Loads the robot, and what is around it; the number of its body."""
+        if not self.sim.fixed_base:
+            self.floor()
         path = str(self.file())
         if path.endswith(".xml"):
             bodies = pybullet.loadMJCF(path, physicsClientId=self.world)
@@ -239,6 +242,7 @@ class BulletRobot:
 
     def floor(self) -> None:
         """A level floor at z = 0."""
+        self.camera.has_floor = True
         pybullet.loadURDF(str(DATA / "plane.urdf"), useFixedBase=True, physicsClientId=self.world)
 
     def _driven(self) -> list[Joint]:

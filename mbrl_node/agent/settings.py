@@ -11,12 +11,20 @@ from pydantic import ValidationError
 
 from mbrl_node.agent.agent import AgentConfig
 from mbrl_node.planning import PLANNERS, Planner
+from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.errors import from_pydantic, line, one_line, show
 from mbrl_node.spec.plugins import PluginError, find
 
 # Sections of config/mbrl.yaml that only the nodes have a use for.
 NODE_SECTIONS = ("random", "pd", "teleop", "external", "fallback", "diagnostics")
 Settings = Mapping[str, Any]  # sections of `AgentConfig`, as far as they are set
+
+
+def settings_of(spec: RobotSpec) -> dict[str, Any]:
+    """A robot's own settings, as far as an agent has a use for them."""
+    result = {k: v for k, v in spec.settings.items() if k not in (*NODE_SECTIONS, "controller")}
+    controller = spec.settings.get("controller")
+    return {**result, "planner": controller} if controller in PLANNERS else result
 
 
 class SettingsError(ValueError):

@@ -17,7 +17,7 @@ from mbrl_node.agent.curves import Curves
 from mbrl_node.agent.environment import Environment, robot_spec
 from mbrl_node.agent.progress import RECENT, Progress
 from mbrl_node.agent.run import FILE, RunError, RunInfo, name_of, one_thread, only_learner
-from mbrl_node.agent.settings import Settings, config_from, differences, merged
+from mbrl_node.agent.settings import Settings, config_from, differences, merged, settings_of
 from mbrl_node.data import StoreError
 from mbrl_node.learning import Update
 from mbrl_node.planning import PLANNERS, PlanningError
@@ -142,7 +142,8 @@ def _started(given: dict[str, Any], settings: Settings) -> RunInfo:
     info = RunInfo(steps=STEPS, **given)
     env = info.make_env()
     try:
-        below = {} if robot_spec(env) else _defaults(info.system(env).dt)
+        spec = robot_spec(env)
+        below = settings_of(spec) if spec else _defaults(info.system(env).dt)
     finally:
         env.close()
     return info.model_copy(update={"config": config_from(merged(below, settings))})

@@ -30,7 +30,7 @@ from mbrl_node.ros.controllers import known_kinds
 from mbrl_node.ros.device import torch_device
 from mbrl_node.ros.lockstep import StepError, SteppedLearner, SteppedRobot
 from mbrl_node.ros.logs import forward_logs
-from mbrl_node.ros.parameters import LiveParameters, declare, declare_robot
+from mbrl_node.ros.parameters import LiveParameters, declare, declare_robot, settings_of
 from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.realtime import make_real_time, settle_memory
 from mbrl_node.ros.taken import NoExecutor
@@ -49,7 +49,7 @@ class ControllerNode(LifecycleNode):
         self._end_logs = forward_logs(self)
         torch.set_num_threads(1)
         self._spec = declare_robot(self)
-        self._live = LiveParameters(self)
+        self._live = LiveParameters(self, settings_of(self._spec))
         self._settings = self._declare_settings()
         self._autostart = declare(self, "autostart", True, "configure and activate at the start")
         self._priority = declare(
@@ -87,7 +87,8 @@ class ControllerNode(LifecycleNode):
 
     def _declare_settings(self) -> Settings:
         known = ", ".join(known_kinds())
-        declare(self, "controller", "mppi", f"the active one: {known}, or a loaded one", live=True)
+        first = str(self._spec.settings.get("controller", "mppi"))
+        declare(self, "controller", first, f"the active one: {known}, or a loaded one", live=True)
         sync = declare(self, "sync", False, "in lock-step with a simulator and a learner")
         return Settings(
             declare(self, "seed", 0, "of random numbers"),
@@ -273,7 +274,9 @@ class ControllerNode(LifecycleNode):
         """Asks the simulator for each step and the learner for each lesson: the same every time."""
         robot = SteppedRobot(self, self._spec, stop)
         learner = SteppedLearner(self, stop) if self._settings.learn else None
-        period = declare(self, "learner.period", *_default(LearnerConfig, "period"), live=False)
+        period, text = _default(LearnerConfig, "period")
+        period = self._spec.settings.get("learner", {}).get("period", period)
+        period = declare(self, "learner.period", float(period), text, live=False)
         lesson, ticks = max(1, round(period * self._spec.rate)), 0
         while self._goes_on(stop) and not (robot.ready and (learner is None or learner.ready)):
             stop.wait(0.05)

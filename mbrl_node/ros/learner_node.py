@@ -35,7 +35,7 @@ from mbrl_node.ros.intake import Intake
 from mbrl_node.ros.learner_status import LearnerReports
 from mbrl_node.ros.lockstep import LockStepService, StepError
 from mbrl_node.ros.logs import forward_logs
-from mbrl_node.ros.parameters import declare, declare_config, declare_robot
+from mbrl_node.ros.parameters import Config, declare, declare_config, declare_robot, settings_of
 from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.qos import LATEST
 from mbrl_node.spec.task import Task
@@ -57,18 +57,19 @@ class LearnerNode(Node):
         self._end_logs = forward_logs(self)
         torch.set_num_threads(1)
         self._spec = declare_robot(self)
+        self._settings = settings_of(self._spec)
         run_dir = declare(self, "run_dir", "", "the run's folder: transitions and models")
         if not run_dir:
             raise ConfigurationError("mbrl_learner: parameter run_dir: must be given")
         seed = declare(self, "seed", 0, "of the first weights and of the batches")
         device = torch_device(declare(self, "device", "cpu", "where it trains: cpu or cuda"))
         self._sync = declare(self, "sync", False, "learn only when ~/learn asks for it")
-        self._config = declare_config(self, "learner", LearnerConfig)
-        trainer = declare_config(self, "trainer", TrainerConfig)
-        model = declare_config(self, "model", ModelConfig)
-        policy = declare_config(self, "policy", PolicyConfig)
-        inverse = declare_config(self, "inverse", InverseConfig)
-        gate = declare_config(self, "gate", GateConfig)
+        self._config = self._declared("learner", LearnerConfig)
+        trainer = self._declared("trainer", TrainerConfig)
+        model = self._declared("model", ModelConfig)
+        policy = self._declared("policy", PolicyConfig)
+        inverse = self._declared("inverse", InverseConfig)
+        gate = self._declared("gate", GateConfig)
         self._lock = _lock(Path(run_dir))
         self._learner = Learner(
             self._spec,
@@ -104,6 +105,9 @@ class LearnerNode(Node):
         )
         self.create_service(Promote, "~/promote", self._on_promote)
         self.create_service(SetBool, "~/pause", self._on_pause)
+
+    def _declared(self, prefix: str, kind: type[Config]) -> Config:
+        return declare_config(self, prefix, kind, settings=self._settings)
 
     def run(self, stop: threading.Event) -> None:
         """Stores what comes, while another thread trains, until told to stop."""

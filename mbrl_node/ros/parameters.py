@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -77,16 +77,31 @@ def _range(limits: tuple[float, float] | None) -> str:
     return f"should be between {low:g} and {high:g}"
 
 
-def declare_config(node: Node, prefix: str, kind: type[Config], live: bool = False) -> Config:
+def declare_config(
+    node: Node,
+    prefix: str,
+    kind: type[Config],
+    live: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> Config:
     """Declares every field of a configuration as `prefix.field`, with its description and its
     range, and gives what was set.
+
+    Args:
+        settings: of the robot, by prefix: what is used where nothing was set.
 
     Raises:
         ConfigurationError: a value is of the wrong type or out of range; names the parameter.
     """
     values = {}
+    usual = (settings or {}).get(prefix, {})
+    if unknown := set(usual) - set(kind.model_fields):
+        known = ", ".join(kind.model_fields)
+        raise ConfigurationError(f"settings.{prefix}: {min(unknown)} is not known ({known})")
     for name, field in kind.model_fields.items():
         default = list(field.default) if isinstance(field.default, tuple) else field.default
+        if name in usual:
+            default = float(usual[name]) if isinstance(default, float) else usual[name]
         values[name] = declare(
             node, f"{prefix}.{name}", default, field.description or "", live, _limits(field)
         )
@@ -127,10 +142,14 @@ class _Live:
 
 class LiveParameters:
     """Parameters that may be set while the node runs. A set that is not valid is refused with the
-    reason, and changes nothing."""
+    reason, and changes nothing.
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    Args:
+        settings: of the robot, see `declare_config`.
+    """
+
+    def __init__(self, node: Node, settings: Mapping[str, Any]) -> None:
+        self._node, self._settings = node, settings
         self._configs: dict[str, _Live] = {}
         self._values: dict[str, Callable[[Any], str]] = {}
         self._prepared: list[Commit] = []
@@ -146,7 +165,7 @@ class LiveParameters:
             prepare: called with the new configuration at each change, in the callback thread: gives
                 what puts it into effect, or raises what is wrong with it.
         """
-        config = declare_config(self._node, prefix, kind, live=True)
+        config = declare_config(self._node, prefix, kind, True, self._settings)
         self._configs[prefix] = _Live(kind, prepare)
         return config
 
@@ -193,6 +212,12 @@ class LiveParameters:
         prepared, self._prepared = self._prepared, []
         for commit in prepared:
             commit()
+
+
+def settings_of(spec: RobotSpec) -> dict[str, Any]:
+    """What is used where no parameter was set, by section: the robot's own settings; and one step
+    of history, with which a delay of commands can be learned."""
+    return {**spec.settings, "model": {"history": 2, **spec.settings.get("model", {})}}
 
 
 def declare_robot(node: Node, simulates: bool = False) -> RobotSpec:

@@ -40,7 +40,7 @@ from mbrl_node.spec.topics import StateField, StateTopic
 
 # What a task is; a task's file has some of these keys, and takes the place of the robot's own.
 DEFAULT_TASK = "default"
-TASK_KEYS = ("task", "targets", "reward", "termination", "constraints", "goal", "episode")
+TASK_KEYS = ("task", "targets", "reward", "termination", "constraints", "goal", "episode", "settings")
 
 
 class RobotSpec(SpecModel):
@@ -63,6 +63,9 @@ class RobotSpec(SpecModel):
     )
     termination: ListOf[StateRange] = Field((), description="the ranges that end an episode")
     constraints: ListOf[Constraint] = Field((), description="the ranges that plans keep within")
+    settings: dict[str, Any] = Field(
+        {}, description="parameters that fit this robot better than the defaults"
+    )
     goal: Goal | None = Field(None, description="when the task counts as solved")
     episode: Episode = Field(description="how long an episode is, and how to reset")
     sim: Sim | None = Field(None, description="how PyBullet builds the robot")
@@ -123,8 +126,15 @@ class RobotSpec(SpecModel):
         references = list(reference_problems(self.model_dump(mode="json", by_alias=True)))
         yield from references
         yield from self._check_times()
+        yield from self._check_settings()
         if not references:
             yield from self._check_angles()
+
+    def _check_settings(self) -> Iterator[Problem]:
+        for section, values in self.settings.items():
+            if not isinstance(values, dict) and section != "controller":
+                text = f"{show(values)} is not a mapping of parameters, such as {{samples: 200}}"
+                yield Problem(("settings", section), text)
 
     def _check_times(self) -> Iterator[Problem]:
         length = self.episode.length

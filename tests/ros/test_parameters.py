@@ -68,7 +68,7 @@ class Live:
     def __init__(self, node: Node) -> None:
         self.node, self.effects = node, []
         self.refuse: Exception | None = None
-        self.live = LiveParameters(node)
+        self.live = LiveParameters(node, {})
         self.arm = self.live.declare("arm", Arm, self._prepare)
         self.live.declare("other", Arm, self._prepare)
 
