@@ -31,8 +31,8 @@ class Goals:
         told: whether they were told.
         in_a_row: targets that were reached one after the other.
         held_time: s for which the goal holds without a break.
-        solved_at: s of robot time at which the run that solved the task began: the hold, or where
-            there are targets, the first of those reached in a row; NaN: it is not solved.
+        solved_at: s of robot time at which the hold began that solved the task, or where there are
+            targets, at which the last of those in a row was reached; NaN: it is not solved.
     """
 
     def __init__(self, spec: RobotSpec, seed: int = 0) -> None:
@@ -49,7 +49,6 @@ class Goals:
         self.solved_at = math.nan
         self._since: int | None = None  # the goal holds, robot time in ns
         self._aimed_at: int | None = None  # the target was set, ns
-        self._row_began = 0  # the first of those in a row was set, ns
         self._reached = False  # this target was
 
     def _drawn(self) -> Array:
@@ -125,12 +124,10 @@ class Goals:
         if not self._spec.targets:
             return self._solve(self._since, started)
         aimed_at = now if self._aimed_at is None else self._aimed_at
-        if self.in_a_row == 0:
-            self._row_began = aimed_at
         self.in_a_row += 1
         events = [f"reached after {(self._since - aimed_at) * 1e-9:.1f} s: {self.describe()}"]
         if self.in_a_row == goal.in_a_row:
-            events += self._solve(self._row_began, started)
+            events += self._solve(self._since, started)
         if goal.patience is not None and not self.told:
             self._set(self._drawn(), now)
         return events
@@ -150,7 +147,8 @@ class Goals:
         if not math.isnan(self.solved_at):
             return []
         self.solved_at = (since - started) * 1e-9
-        what = f"the goal has held for {self.held_time:.1f} s without a break"
         if self._spec.targets:
-            what = f"{self.in_a_row} targets were reached in a row"
-        return [f"SOLVED: {what}, beginning {self.solved_at:.1f} s after the first command"]
+            what = f"{self.in_a_row} targets were reached in a row, the last"
+        else:
+            what = f"the goal has held for {self.held_time:.1f} s without a break, beginning"
+        return [f"SOLVED: {what} {self.solved_at:.1f} s after the first command"]

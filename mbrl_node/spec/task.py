@@ -35,9 +35,11 @@ class Task:
     def real_reward(
         self, state: Tensor, action: Tensor, next_state: Tensor, paid: Tensor
     ) -> Tensor:
-        """The reward of steps that happened, [...]: what was paid; where the task aims at targets,
-        which may have been others then, what would be paid with those of now."""
-        return self.reward(state, action, next_state) if self.aims and self.reward else paid
+        """The reward of steps that happened, [...]: what a robot's task would pay for them with the
+        targets of now, because targets and task may have been others then; else what was paid."""
+        if isinstance(self.reward, TermReward):
+            return self.reward(state, action, next_state)
+        return paid
 
     @classmethod
     def of(cls, spec: RobotSpec, targets: Targets | None = None) -> Task:

@@ -482,3 +482,12 @@ def test_a_planner_with_another_horizon_starts_anew():
     tick(controller, 1, 0.0)
     assert old._mean.shape == (10, 1) and new._mean.shape == (5, 1)
     assert np.isfinite(tick(controller, 2, 0.0))
+
+
+def test_a_plan_is_made_within_the_limits_that_count_when_it_is_asked_for():
+    planner, controller = make()
+    searched = []
+    for limits in (np.array([[-1.0], [2.0]]), np.zeros((2, 0))):
+        controller.commanded(Observation(0, 0, np.zeros(1), limits=limits), np.zeros(1))
+        searched.append((float(planner.space.low[0]), float(planner.space.high[0])))
+    assert searched == [(-1.0, 2.0), (-9.0, 9.0)]

@@ -81,14 +81,17 @@ def test_its_plans_and_what_is_shown_of_them_are_those_made_here(
     here = PlanMaker(make_planner("mppi", MPPI_CONFIG, SPEC, "cpu", 3), SPEC.dt)
     model, _ = load_checkpoint(checkpoint, SPEC)
     here.set_model(Rollout(model, Task.of(SPEC), FP32), 7)
-    for tick in range(3):
+    for tick in range(4):
         asked = request(tick * 40_000_000, show=True)
+        if tick == 2:
+            asked = replace(asked, limits=np.array([[-0.5], [1.0]]))
         a, b = (maker.shown(maker.make(asked)) for maker in (remote, here))
         assert (a.time, a.asked, a.model_version, a.effort) == (b.time, b.asked, 7, b.effort)
         assert a.states is not None and b.states is not None and a.candidates is not None
         assert (a.actions == b.actions).all() and (a.states == b.states).all()
         assert b.candidates is not None and (a.candidates.states == b.candidates.states).all()
         assert a.predicted_return == b.predicted_return
+        assert tick != 2 or (a.actions.min() >= -0.5 and a.actions.max() <= 1.0)
 
 
 def test_settings_count_for_the_next_plan_and_wrong_ones_are_refused(

@@ -110,6 +110,35 @@ def test_a_robot_that_is_still_outside_after_a_reset_is_stopped_again() -> None:
     assert stops.reason == FARTHER.message
 
 
+def test_it_is_told_when_a_breach_stops_the_robot_and_not_again_while_it_does() -> None:
+    stops = Stops()
+    assert [stops.watch(b) for b in (NEAR, OUTSIDE, FARTHER, None)] == [False, True, False, False]
+    stops.release()
+    assert stops.watch(OUTSIDE)
+
+
+def test_on_its_way_back_a_robot_is_not_stopped_for_being_outside_but_not_released_either() -> None:
+    stops = Stops()
+    assert not stops.watch(OUTSIDE, latches=False)
+    assert stops.reason == ""
+    stops.latch("operator")
+    with pytest.raises(StopError, match=r"^x = 5.62 m is beyond its hard limit 5.5$"):
+        stops.release()
+    stops.watch(None, latches=False)
+    assert stops.release() == "released: operator"
+
+
+def test_what_the_control_thread_trips_stays_until_an_operator_releases_it() -> None:
+    stops = Stops()
+    assert stops.trip("the recovery failed")
+    assert not stops.trip("it failed again")
+    stops.watch(OUTSIDE, latches=False)
+    assert stops.reason == "the recovery failed"
+    stops.watch(None, latches=False)
+    assert stops.release() == "released: the recovery failed"
+    assert stops.reason == ""
+
+
 class BreachDuringRelease(Stops):
     """Its control thread reports a breach of one tick in the middle of a release."""
 

@@ -120,6 +120,23 @@ def test_warm_starts_are_remembered_as_without(name):
         graphed.shift(1)
 
 
+@pytest.mark.parametrize("name", PLANNERS)
+def test_while_actions_are_limited_it_plans_without_a_graph(name):
+    recorder, rollout = Recorder(), a_rollout(a_world())
+    plain, graphed = pair(name, recorder)
+    limits = torch.tensor([[-0.5], [1.0]])
+    for planner in (plain, graphed):
+        planner.limit(limits)
+    for step in range(3):
+        plan = graphed.plan(rollout, STATE + step)
+        assert torch.equal(plan, plain.plan(rollout, STATE + step))
+        assert plan.min() >= -0.5 and plan.max() <= 1.0 + 1e-6
+    assert recorder.count == 0 and graphed.used.samples == 30
+    graphed.limit(None)
+    graphed.plan(rollout, STATE)
+    assert recorder.count == 1
+
+
 def test_a_newer_model_is_taken_over_without_recording_anew():
     recorder = Recorder()
     _, graphed = pair("mppi", recorder)

@@ -1,6 +1,7 @@
 """What holds for every planner whatever the action space, the horizon and the seed."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -85,6 +86,33 @@ def test_bounds_and_rates_are_always_obeyed(name, space, horizon, seed, where, s
                 check(space, actions, last)
             objective.seen.clear()
             last = plan[min(shift, horizon - 1)] if given_last else None
+
+
+@every_planner
+@quick
+@given(
+    space=spaces(),
+    seed=st.integers(0, 1000),
+    low=st.floats(0.0, 0.45),
+    high=st.floats(0.55, 1.0),
+    given_last=st.booleans(),
+)
+def test_limits_of_a_plan_are_obeyed_and_can_be_lifted(name, space, seed, low, high, given_last):
+    m = len(space.low)
+    way = space.high - space.low
+    limits = torch.stack((space.low + low * way, space.low + high * way))
+    narrow = replace(space, low=limits[0], high=limits[1])
+    for changes in SMALL[name]:
+        planner, objective = make(name, space, 6, seed, **changes), Objective(m, seed)
+        last = narrow.centre if given_last else None
+        for bounds, wanted in ((None, space), (limits, narrow), (None, space), (limits, narrow)):
+            planner.limit(bounds)
+            assert planner.limited == (bounds is not None)
+            plan = planner.plan(objective, STATE, last)
+            planner.shift(1)
+            for actions in (*objective.seen, plan):
+                check(wanted, actions, last)
+            objective.seen.clear()
 
 
 def check(space, actions, last):
