@@ -13,15 +13,11 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from mbrl_node.control import Controller, ControllerManager, ControlLoop, Hold, Observation
 from mbrl_node.data import Records, records_of
 from mbrl_node.data.bags.types import own_types
-from mbrl_node.spec import load_spec
 
 SECOND = 10**9
 START = 1_764_000_000 * SECOND  # when the recordings begin
 STORE = own_types()
 T = STORE.types
-SPEC = load_spec("cartpole").with_overrides(
-    episode={"length": 2.0, "reset_service": None}, goal={"hold_time": 1.0}
-)
 STATES, COMMANDS = "/joint_states", "/effort_controller/commands"
 JOINTS = ["cart_to_pole", "slider_to_cart"]
 
@@ -34,9 +30,15 @@ def joint_state(state, stamp=0, names=JOINTS):
     )
 
 
-def header(stamp):
+def header(stamp, frame=""):
     time = T["builtin_interfaces/msg/Time"](*divmod(stamp, SECOND))
-    return T["std_msgs/msg/Header"](time, "")
+    return T["std_msgs/msg/Header"](time, frame)
+
+
+def point(x, z, frame="rail"):
+    """A geometry_msgs/PointStamped."""
+    place = T["geometry_msgs/msg/Point"](x, 7.0, z)
+    return T["geometry_msgs/msg/PointStamped"](header(0, frame), place)
 
 
 def floats(*values):
@@ -122,10 +124,11 @@ class _Counting(Controller):
         return np.array([self.count % 9 - 4.0])
 
 
-def driven(spec, ticks=200, age=0.0, jitter=0.0, simulated=False):
+def driven(spec, ticks=200, age=0.0, jitter=0.0, simulated=False, told=None):
     """The messages of a robot while our control loop drives it, and the loop's transitions.
 
     Args:
+        told: targets by the tick before which they are told: topic, message, first column, values.
         age: s by which a measurement is old when it arrives.
         jitter: s by which messages are late at most, each by another time.
         simulated: stamps begin with 0, while the bag's clock is the machine's.
@@ -144,6 +147,10 @@ def driven(spec, ticks=200, age=0.0, jitter=0.0, simulated=False):
             arrived.append((comes, stamp, state))
             messages.append((STATES, comes + offset, joint_state(state, stamp)))
         now = START + k * period - offset + 2 * round(jitter * SECOND)
+        if told and k in told:
+            topic, message, *target = told[k]
+            messages.append((topic, now + offset - 5_000_000, message))
+            loop.goals.tell(target[1], target[0])
         seen = [measured for measured in arrived if measured[0] <= now]
         if seen:
             _, stamp, state = max(seen, key=lambda measured: measured[1])
@@ -153,7 +160,8 @@ def driven(spec, ticks=200, age=0.0, jitter=0.0, simulated=False):
             if tick.transition:
                 transitions.append(tick.transition)
     messages.sort(key=lambda message: message[1])
-    return messages, records_of(transitions, spec.state_dim, spec.action_dim)
+    dims = spec.state_dim, spec.action_dim, len(spec.target_names)
+    return messages, records_of(transitions, *dims)
 
 
 def comparable(records: Records) -> dict[tuple[int, int], Records]:

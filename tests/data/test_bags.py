@@ -12,7 +12,6 @@ import yaml
 from recorded import (
     COMMANDS,
     SECOND,
-    SPEC,
     START,
     STATES,
     STORE,
@@ -23,17 +22,18 @@ from recorded import (
     write,
 )
 from rosbags.highlevel import AnyReader
-from rosbags.rosbag2 import CompressionMode, StoragePlugin
-from rosbags.typesys import get_types_from_msg
+from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from mbrl_node import cli
-from mbrl_node.data import Records, RunStore, record_type
+from mbrl_node.data import Records, RunStore, SessionTask, record_type
 from mbrl_node.data.bags import BagError, read_bag, write_bag
 from mbrl_node.data.bags.bag import Bag
 from mbrl_node.data.bags.types import TRANSITION
 from mbrl_node.learning import lock_run
 from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.system import BoxSystem
+from tests.data.tasks import REACH, SPEC
 
 MESSAGES = Path(__file__).parents[2] / "ros2_ws" / "src" / "mbrl_msgs" / "msg"
 
@@ -41,8 +41,8 @@ MESSAGES = Path(__file__).parents[2] / "ros2_ws" / "src" / "mbrl_msgs" / "msg"
 def run(session=START, steps=200, spec=SPEC, first=0, clock=0) -> Records:
     """A run's transitions: two episodes without a gap in time, in simulated time."""
     rng = np.random.default_rng(session % 1000)
-    n, m = spec.state_dim, spec.action_dim
-    records, step = np.zeros(steps, record_type(n, m)), np.arange(steps)
+    n, m, t = spec.state_dim, spec.action_dim, len(spec.target_names)
+    records, step = np.zeros(steps, record_type(n, m, t)), np.arange(steps)
     states = rng.normal(size=(steps + 1, n)).clip(-3, 3)
     records["session"], records["sequence"] = session, step + first
     records["episode"], records["step"] = 1 + step // 100, step % 100
@@ -53,6 +53,7 @@ def run(session=START, steps=200, spec=SPEC, first=0, clock=0) -> Records:
     records["action_requested"] = 3 * records["action"]
     records["reward"], records["truncated"] = rng.normal(size=steps), step % 100 == 99
     records["controller"], records["model_version"] = b"mppi", step // 50
+    records["targets"] = 0.001 * (step // 40)[:, None] + 0.1 * np.arange(t)  # new every 40 steps
     return records
 
 
@@ -168,6 +169,121 @@ def _with_unit(spec: RobotSpec, unit: str) -> dict:
     topic = spec.state[0].model_dump(mode="json", exclude_unset=True)
     topic["fields"][0]["unit"] = unit
     return topic
+
+
+def test_a_run_of_several_tasks_is_exported_and_imported_bit_for_bit_with_their_names(
+    mbrl, tmp_path
+):
+    reach, swing_up = run(spec=REACH), run(START + 60 * SECOND)
+    (tmp_path / "robots" / "tasks" / "cartpole").mkdir(parents=True)
+    robot = tmp_path / "robots" / "cartpole.yaml"
+    robot.write_text(yaml.safe_dump(_written(SPEC)))
+    keys = ("targets", "reward", "goal")
+    told = {key: value for key, value in _written(REACH).items() if key in keys}
+    (robot.parent / "tasks" / "cartpole" / "reach.yaml").write_text(yaml.safe_dump(told))
+    store(tmp_path / "run", reach, spec=REACH)
+    store(tmp_path / "run", swing_up)
+    before = RunStore(tmp_path / "run" / "transitions.db", read_only=True)
+    assert mbrl("export", "run", "--robot", robot, "--mcap", "bag") == (
+        0,
+        "the targets of the task 'reach' are in the transitions only: the topics are those of "
+        "'default'\n400 transitions written to bag\n",
+        "",
+    )
+    code, out, err = mbrl("import", "bag", "--robot", robot, "--run-dir", "again")
+    assert (code, err) == (0, "") and "400 transitions added" in out
+    again = RunStore(tmp_path / "again" / "transitions.db", read_only=True)
+    assert again.records().tobytes() == before.records().tobytes()
+    assert again.tasks == before.tasks
+    assert again.tasks[START] == SessionTask("reach", ("goal_x", "goal_z", "speed"))
+
+    # On the topics of the other task, from which the same is made as was recorded.
+    assert mbrl("export", "run", "--robot", robot, "--task", "reach", "--mcap", "of_reach")[0] == 0
+    with AnyReader([tmp_path / "of_reach"]) as reader:
+        told = [
+            (connection.topic, time, reader.deserialize(data, connection.msgtype))
+            for connection, time, data in reader.messages()
+            if connection.topic in ("/goal", "/speed")
+        ]
+    assert [topic for topic, *_ in told] == ["/goal", "/speed"] * 5
+    assert [time - START for _, time, _ in told[::2]] == [40 * k * SECOND // 25 for k in range(5)]
+    assert told[2][2].header.frame_id == "rail"
+    assert (told[2][2].point.x, told[2][2].point.z) == (0.001, 0.101)
+    assert told[3][2].data.tolist() == [0.0, 0.201]
+
+
+def _written(spec: RobotSpec) -> dict:
+    return spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def test_a_bag_that_does_not_name_a_task_gives_transitions_that_have_it_unnamed(tmp_path):
+    write_bag(tmp_path / "bag", REACH, run(spec=REACH), {})
+    found = read_bag(tmp_path / "bag", SPEC)
+    assert found.tasks == {START: SessionTask("", ("target_0", "target_1", "target_2"))}
+    assert "with 3 targets, where the task 'default' has 0: --task names" in "\n".join(found.report)
+    assert found.records.tobytes() == run(spec=REACH).tobytes()
+    of_reach = read_bag(tmp_path / "bag", REACH)
+    assert of_reach.tasks == {START: SessionTask.of(REACH)}
+
+
+def test_transitions_from_before_there_were_targets_are_read(tmp_path):
+    write_bag(tmp_path / "bag", SPEC, run(), {})
+    old = get_typestore(Stores.ROS2_JAZZY)
+    text = (MESSAGES / "Transition.msg").read_text(encoding="utf-8")
+    without = "".join(line for line in text.splitlines(True) if "targets" not in line)
+    old.register(get_types_from_msg(without, TRANSITION))
+    with (
+        AnyReader([tmp_path / "bag"]) as reader,
+        Writer(tmp_path / "old", version=9, storage_plugin=StoragePlugin.MCAP) as writer,
+    ):
+        connection = writer.add_connection("/t", TRANSITION, typestore=old)
+        for of, time, data in reader.messages():
+            if of.msgtype == TRANSITION:
+                message = vars(reader.deserialize(data, TRANSITION))
+                del message["targets"]
+                data = old.serialize_cdr(old.types[TRANSITION](**message), TRANSITION)
+                writer.write(connection, time, data)
+    assert read_bag(tmp_path / "old", SPEC).records.tobytes() == run().tobytes()
+
+
+def test_commands_of_any_type_are_written_and_read_by_path(tmp_path):
+    data = _written(SPEC) | {"sim": None}
+    data["action"] = {
+        "topic": "/cmd_vel",
+        "type": "geometry_msgs/msg/TwistStamped",
+        "frame": "cart",
+        "delay": 0.04,
+        "fields": [
+            {"name": name, "path": path, "min": -5, "max": 5, "safe": 0, "unit": "m/s"}
+            for name, path in (("force", "twist.linear.x"), ("turn", "twist.angular.z"))
+        ],
+    }
+    spec = RobotSpec.from_dict(data)
+    records = run(spec=spec)
+    assert write_bag(tmp_path / "bag", spec, records, {}) == []
+    with AnyReader([tmp_path / "bag"]) as reader:
+        sent = [
+            (time, reader.deserialize(data, connection.msgtype))
+            for connection, time, data in reader.messages()
+            if connection.topic == "/cmd_vel"
+        ]
+    assert len(sent) == 200
+    time, command = sent[7]
+    assert [command.twist.linear.x, command.twist.angular.z] == records["action"][7].tolist()
+    assert command.header.frame_id == "cart"
+    stamp = command.header.stamp
+    assert time == stamp.sec * SECOND + stamp.nanosec == START + 6 * SECOND // 25
+    data["state"][0]["fields"][0]["unit"] = "km"  # so that it is another robot
+    other = RobotSpec.from_dict(data)
+    found = read_bag(tmp_path / "bag", other).records
+    assert len(found) == 200 and (found["action"] == records["action"]).all()
+
+    data["action"]["fields"][1]["path"] = "twist.angular"
+    with pytest.raises(BagError, match=r"action\.fields\[1\]\.path: 'twist\.angular' is not a num"):
+        read_bag(tmp_path / "bag", RobotSpec.from_dict(data))
+    data["action"]["type"] = "my_msgs/msg/Command"
+    (omitted,) = write_bag(tmp_path / "own", RobotSpec.from_dict(data), records, {})
+    assert omitted.startswith("/cmd_vel is left out: my_msgs/msg/Command is none of the types")
 
 
 def test_sessions_of_simulations_lie_one_after_another(tmp_path):

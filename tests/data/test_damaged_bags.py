@@ -5,10 +5,11 @@ import sqlite3
 
 import numpy as np
 import pytest
-from recorded import SECOND, SPEC, mcap, ramp, write
+from recorded import SECOND, mcap, ramp, write
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from mbrl_node.data.bags import BagError, read_bag
+from tests.data.tasks import SPEC
 
 
 def _prefix(path, whole, spec=SPEC):

@@ -8,10 +8,12 @@ import gymnasium
 import numpy as np
 import pytest
 
-from mbrl_node.data import Records, record_type
+from mbrl_node.data import Records, SessionTask, record_type
 from mbrl_node.data.exchange import MissingLibrary
 from mbrl_node.data.export import ExportError, episodes, write_minari, write_npz, write_parquet
+from mbrl_node.data.records import with_room
 from mbrl_node.spec import load_spec
+from tests.data.tasks import REACH
 
 SPEC = load_spec("cartpole")
 
@@ -70,6 +72,66 @@ def test_parquet_has_a_row_a_transition_and_a_column_a_field(tmp_path, monkeypat
     assert table["controller"].to_pylist()[49:51] == ["random", "mppi"]
     assert table.schema.metadata[b"robot"] == b"cartpole"
     assert table.schema.metadata[b"spec_hash"] == str(SPEC.hash).encode()
+
+
+TASKS = {
+    1: SessionTask.of(REACH),
+    2: SessionTask("other", ("speed", "height")),
+}
+
+
+def of_tasks() -> Records:
+    """A run of which each session has another task, with other targets."""
+    records = with_room(run(), 3)
+    k = np.arange(len(records))
+    for session, task in TASKS.items():
+        mine = records["session"] == session
+        for column in range(len(task.targets)):
+            records["targets"][mine, column] = 10 * column + k[mine] // 30
+    return records
+
+
+def wanted(name: str) -> np.ndarray:
+    """A target by its name, NaN where the task has none of it."""
+    records, result = of_tasks(), np.full(250, np.nan)
+    for session, task in TASKS.items():
+        if name in task.targets:
+            mine = records["session"] == session
+            result[mine] = records["targets"][mine, task.targets.index(name)]
+    return result
+
+
+def test_targets_of_several_tasks_are_found_by_their_names(tmp_path, monkeypatch):
+    import minari
+    from pyarrow import parquet
+
+    names = ["goal_x", "goal_z", "speed", "height"]
+    values = np.stack([wanted(name) for name in names], 1)
+    tasks = ["reach"] * 150 + ["other"] * 100
+
+    write_npz(tmp_path / "run.npz", SPEC, of_tasks(), TASKS)
+    with np.load(tmp_path / "run.npz") as found:
+        assert found["target_names"].tolist() == names and found["task"].tolist() == tasks
+        np.testing.assert_array_equal(found["targets"], values)
+
+    write_parquet(tmp_path / "run.parquet", SPEC, of_tasks(), TASKS)
+    table = parquet.read_table(tmp_path / "run.parquet")
+    assert table.column_names[-5:] == [*(f"targets.{name}" for name in names), "task"]
+    assert table["task"].to_pylist() == tasks
+    for name in names:
+        np.testing.assert_array_equal(table[f"targets.{name}"].to_numpy(), wanted(name))
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    write_minari("cartpole/run-v0", SPEC, of_tasks(), TASKS)
+    dataset = minari.load_dataset("cartpole/run-v0")
+    assert dataset.observation_space.shape == (8,)
+    assert "theta_dot, goal_x, goal_z, speed, height, actions force" in str(
+        dataset.storage.metadata["description"]
+    )
+    episode = next(iter(dataset.iterate_episodes()))
+    np.testing.assert_array_equal(episode.observations[:100, 4:], values[:100])
+    np.testing.assert_array_equal(episode.observations[100, 4:], values[99])
+    assert (episode.observations[:100, :4] == of_tasks()["state"][:100]).all()
 
 
 def test_minari_has_the_episodes_without_gaps(tmp_path, monkeypatch):

@@ -13,10 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mbrl_node.data import Episode, RunStore, StoreError, Transition, records_of, transitions_of
-from mbrl_node.spec import load_spec
+from mbrl_node.data import (
+    Episode,
+    RunStore,
+    SessionTask,
+    StoreError,
+    Transition,
+    records_of,
+    transitions_of,
+)
+from tests.data.tasks import REACH, SPEC
 
-SPEC = load_spec("cartpole")
 SCHEMA_1 = (
     "CREATE TABLE run (robot TEXT NOT NULL, spec_hash TEXT NOT NULL)",
     """CREATE TABLE transition_ (
@@ -30,6 +37,16 @@ SCHEMA_1 = (
     PRIMARY KEY (session, sequence)
 ) WITHOUT ROWID""",
 )
+# Of schema 2, where it is not that of now.
+RUN_2 = """CREATE TABLE run (
+    robot TEXT NOT NULL, spec_hash INTEGER NOT NULL,
+    state_dim INTEGER NOT NULL, action_dim INTEGER NOT NULL,
+    record TEXT NOT NULL, mbrl TEXT NOT NULL, created INTEGER NOT NULL
+)"""
+LAYOUT_2 = """[["session", "<u8"], ["sequence", "<u8"], ["episode", "<u4"], ["step", "<u4"], \
+["stamp", "<i8"], ["next_stamp", "<i8"], ["state", "<f8", [4]], ["action", "<f8", [1]], \
+["action_requested", "<f8", [1]], ["next_state", "<f8", [4]], ["reward", "<f8"], \
+["terminated", "|b1"], ["truncated", "|b1"], ["controller", "|S32"], ["model_version", "<u4"]]"""
 UPDATES = """\
 {"version": 1, "transitions": 20, "gradient_steps": 80, "train_time": 0.5, \
 "held_out_error": NaN, "held_out_loss": NaN}
@@ -85,6 +102,25 @@ def run_of_schema_1(folder: Path, stored=STORED, updates: str | None = UPDATES) 
             db.execute(f"INSERT INTO transition_ VALUES ({', '.join('?' * 15)})", row)
         db.execute("PRAGMA user_version=1")
     db.close()
+    return path
+
+
+def run_of_schema_2(folder: Path, layout: str = LAYOUT_2) -> Path:
+    """The database of a run as it was written before there were targets."""
+    path = run_of_schema_1(folder)
+    RunStore(path, SPEC).close()
+    with sqlite3.connect(path) as db:
+        for table in ("run", "session_task"):
+            db.execute(f"DROP TABLE {table}")
+        db.execute(RUN_2)
+        facts = SPEC.name, SPEC.hash, 4, 1, layout, "0.1", 12345
+        db.execute("INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?)", facts)
+        (size,) = db.execute("SELECT max(length(record)) FROM transition_").fetchone()
+        db.execute("PRAGMA user_version=2")
+        db.commit()
+        db.execute("VACUUM")  # no room is left over
+    db.close()
+    assert size == 166  # as they were
     return path
 
 
@@ -150,12 +186,62 @@ def test_a_run_of_schema_1_goes_on(tmp_path):
     assert store.episodes()[1] == Episode(5, 2, 100, 150, 5, 5.0, "")
 
 
-def test_a_run_of_another_robot_is_refused_and_not_migrated(tmp_path):
-    path = run_of_schema_1(tmp_path)
+def test_a_run_of_schema_2_is_migrated_in_place(tmp_path, caplog):
+    path = run_of_schema_2(tmp_path)
+    with caplog.at_level(logging.INFO, "mbrl_node.data"):
+        store = RunStore(path, SPEC)
+    assert caplog.messages[-1] == "16 transitions brought from schema 2 to 3"
+    is_all_there(store)
+    assert schema(path) == 3 and store.target_dim == 0
+    assert store.tasks == dict.fromkeys((5, 7, 8), SessionTask())  # it did not say
+    assert len(store.add(records_of([transition(9, 0)], 4, 1))) == 1
+    assert store.tasks[9] == SessionTask("default")
+    store.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT mbrl, created FROM run").fetchall() == [("0.1", 12345)]
+        tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+    assert not any("_2" in name for name in tables)
+
+
+@pytest.mark.parametrize("earlier", [run_of_schema_1, run_of_schema_2])
+def test_an_earlier_run_goes_on_with_a_task_that_has_targets(tmp_path, caplog, earlier):
+    path = earlier(tmp_path)
+    with caplog.at_level(logging.INFO, "mbrl_node.data"):
+        store = RunStore(path, REACH)
+    assert caplog.messages[-1] == "16 transitions have room for 3 targets, not 0"
+    is_all_there(store)
+    assert np.isnan(store.records()["targets"]).all()
+    new = transition(9, 0, targets=np.arange(3.0))
+    store.add(records_of([new], 4, 1, 3))
+    assert [*transitions_of(store.records())][-1].targets.tolist() == [0.0, 1.0, 2.0]
+
+
+def test_a_run_of_schema_2_is_read_without_being_changed(tmp_path):
+    path = run_of_schema_2(tmp_path)
+    before = path.read_bytes()
+    for system in (SPEC, REACH, None):
+        store = RunStore(path, system, read_only=True)
+        is_all_there(store)
+        assert set(store.tasks) == {5, 7, 8}
+        store.close()
+    assert path.read_bytes() == before and schema(path) == 2
+
+
+def test_a_layout_of_schema_2_that_is_not_known_is_left_as_it_is(tmp_path):
+    path = run_of_schema_2(tmp_path, LAYOUT_2.replace("<u8", "<i8"))
+    with pytest.raises(StoreError, match="layout that is not known"):
+        RunStore(path, SPEC)
+    assert schema(path) == 2
+
+
+@pytest.mark.parametrize("earlier", [run_of_schema_1, run_of_schema_2])
+def test_a_run_of_another_robot_is_refused_and_not_migrated(tmp_path, earlier):
+    path = earlier(tmp_path)
+    before = schema(path)
     for read_only in (False, True):
         with pytest.raises(StoreError, match="holds transitions of another robot"):
             RunStore(path, SPEC.with_overrides(rate=50.0), read_only)
-    assert schema(path) == 1
+    assert schema(path) == before
 
 
 def test_an_empty_run_of_schema_1_needs_its_robot(tmp_path):
@@ -177,8 +263,10 @@ def test_damaged_rows_are_told_and_left_as_they_are(tmp_path):
     assert schema(path) == 1
 
 
-def test_a_disk_that_is_full_leaves_a_run_of_schema_1_as_it_was(tmp_path, monkeypatch):
-    path = run_of_schema_1(tmp_path)
+@pytest.mark.parametrize("earlier", [run_of_schema_1, run_of_schema_2])
+def test_a_disk_that_is_full_leaves_an_earlier_run_as_it_was(tmp_path, monkeypatch, earlier):
+    path = earlier(tmp_path)
+    before = schema(path)
     connect = sqlite3.connect
 
     def on_a_full_disk(*args, **kwargs):
@@ -188,33 +276,47 @@ def test_a_disk_that_is_full_leaves_a_run_of_schema_1_as_it_was(tmp_path, monkey
 
     monkeypatch.setattr(sqlite3, "connect", on_a_full_disk)
     with pytest.raises(StoreError, match="disk is full"):
-        RunStore(path, SPEC)
+        RunStore(path, REACH)
     monkeypatch.undo()
-    assert schema(path) == 1
+    assert schema(path) == before
     is_all_there(RunStore(path, SPEC))
 
 
-def test_kill_9_in_the_middle_of_a_migration_leaves_schema_1(tmp_path):
-    path = run_of_schema_1(tmp_path)
+# Where a migration, or what makes room for targets, is stopped: what is changed by then.
+STOPS = {
+    "schema 1": "schema._versions_1 = stopped",  # all transitions
+    "schema 2": "store._room = stopped",  # all but the room
+    "room": "schema.layout = stopped",  # the room of all transitions
+}
+
+
+@pytest.mark.parametrize("where", STOPS)
+def test_kill_9_in_the_middle_of_a_migration_leaves_what_was(tmp_path, where):
+    path = run_of_schema_1(tmp_path) if where == "schema 1" else run_of_schema_2(tmp_path)
+    if where == "room":
+        RunStore(path, SPEC).close()
+    before = schema(path)
     code = f"""
 import time
 from pathlib import Path
-from mbrl_node.data import RunStore, schema
-def stopped(path):  # the transitions are written by then
+from mbrl_node.data import RunStore, schema, store
+from tests.data.tasks import REACH
+def stopped(*_):
     print("here", flush=True)
     time.sleep(600)
-schema._versions_1 = stopped
-RunStore(Path({os.fspath(path)!r}))
+{STOPS[where]}
+RunStore(Path({os.fspath(path)!r}), REACH)
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "here\n"
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    assert schema(path) == 1
+    assert schema(path) == before
     is_all_there(RunStore(path, SPEC, read_only=True))
-    is_all_there(RunStore(path, SPEC))
-    assert schema(path) == 3
+    store = RunStore(path, REACH)
+    is_all_there(store)
+    assert schema(path) == 3 and store.target_dim == 3
 
 
 def test_the_database_tells_its_own_layout(tmp_path):

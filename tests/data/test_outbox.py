@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,9 +17,8 @@ from hypothesis import strategies as st
 from mbrl_node.data import Transition, transitions_of
 from mbrl_node.data.outbox import HEADER_SIZE, Outbox, OutboxError, left_over, open_outbox
 from mbrl_node.data.repeater import LONGEST_PATIENCE, PATIENCE, WINDOW, Repeater
-from mbrl_node.spec import load_spec
+from tests.data.tasks import REACH, SPEC
 
-SPEC = load_spec("cartpole")
 SMALL = HEADER_SIZE + 10 * (166 + 4)  # bytes: room for 10 transitions
 
 
@@ -59,8 +59,8 @@ def kept(tmp_path):
     return make
 
 
-def left(tmp_path, run="run"):
-    return left_over(SPEC, tmp_path / run, [tmp_path / "shm"])
+def left(tmp_path, run="run", system=SPEC):
+    return left_over(system, tmp_path / run, [tmp_path / "shm"])
 
 
 @given(st.integers(0, 35), st.integers(0, 40))
@@ -136,6 +136,34 @@ def test_what_is_damaged_is_set_aside(tmp_path, kept, caplog):
     assert path.with_name(path.name + ".damaged").exists() and not path.exists()
     kept(3).write_bytes(b"short")
     assert left(tmp_path) == [] and "is cut off" in caplog.text
+
+
+def test_one_of_another_task_is_taken_over_with_its_targets(tmp_path, kept):
+    kept(2)
+    box = Outbox(REACH, 8, tmp_path / "run", tmp_path / "shm", SMALL)
+    for k in range(3):
+        box.put(replace(transition(k, 8), targets=np.array([k, 0.5, -0.5])))
+    os.close(box._file)
+    del box
+    for system in (SPEC, REACH):
+        boxes = left(tmp_path, system=system)
+        assert [sequences(each) for each in boxes] == [[0, 1], [0, 1, 2]]
+        assert [t.targets.tolist() for t in transitions_of(boxes[0].read(0, 9))] == [[], []]
+        *_, last = transitions_of(boxes[1].read(0, 9))
+        assert last.targets.tolist() == [2.0, 0.5, -0.5]
+        for each in boxes:
+            each.close()
+        del boxes, each
+
+
+def test_one_of_an_earlier_version_is_told_and_set_aside(tmp_path, kept, caplog):
+    path = kept(3)
+    content = bytearray(path.read_bytes())
+    content[:8] = b"mbrlbox1"
+    path.write_bytes(content)
+    assert left(tmp_path) == []
+    assert "is of another version of mbrl: its transitions are not sent again" in caplog.text
+    assert path.with_name(path.name + ".damaged").exists() and not path.exists()
 
 
 def test_one_of_another_robot_is_named_and_stays(tmp_path, kept):

@@ -7,7 +7,6 @@ import pytest
 from recorded import (
     COMMANDS,
     SECOND,
-    SPEC,
     START,
     STATES,
     T,
@@ -16,6 +15,7 @@ from recorded import (
     floats,
     header,
     joint_state,
+    point,
     ramp,
     write,
 )
@@ -25,6 +25,7 @@ from mbrl_node.data.bags.messages import blank
 from mbrl_node.data.bags.types import own_types
 from mbrl_node.learning.learner import is_one_step
 from mbrl_node.spec import RobotSpec
+from tests.data.tasks import REACH, SPEC
 
 PERIOD = round(SPEC.dt * SECOND)
 
@@ -65,6 +66,64 @@ def test_the_transitions_are_those_of_the_control_loop_bit_for_bit(read, how, de
     assert len(found) <= len(expected) + 2
     for stamps in common:
         assert found[stamps].tobytes() == expected[stamps].tobytes()
+
+
+TOLD = {
+    40: ("/goal", point(1.5, 0.75), 0, [1.5, 0.75]),
+    80: ("/speed", floats(0.0, -0.5), 2, [-0.5]),
+    81: ("/goal", point(-1.5, 0.5), 0, [-1.5, 0.5]),
+}
+
+
+@pytest.mark.parametrize("how", [{}, {"simulated": True}], ids=str)
+def test_targets_count_from_when_they_are_told_and_so_do_their_rewards(read, how):
+    # A robot begins anywhere where nobody says where; what is made of a bag, in the middle.
+    spec = _beginning_in_the_middle(REACH)
+    messages, expected = driven(spec, told=TOLD, **how)
+    refused = [
+        ("/goal", START + 4 * SECOND, point(3.0, 0.5)),
+        ("/goal", START + 4 * SECOND, point(0.0, 0.5, "map")),
+        ("/speed", START + 4 * SECOND, floats(0.0)),
+    ]
+    messages = sorted([*messages, *refused], key=lambda message: message[1])
+    records, report = read(messages, REACH)
+    expected, found = comparable(expected), comparable(records)
+    common = found.keys() & expected.keys()
+    assert len(common) >= len(expected) - 4
+    for stamps in common:
+        assert found[stamps]["targets"].tolist() == expected[stamps]["targets"].tolist()
+        assert found[stamps]["reward"] == pytest.approx(expected[stamps]["reward"], abs=1e-12)
+    assert {tuple(row) for row in records["targets"].tolist()} == {
+        *((0.0, 0.25, 0.0), (1.5, 0.75, 0.0), (1.5, 0.75, -0.5), (-1.5, 0.5, -0.5))
+    }
+    assert "goal_x = 3 m is not between -2 and 2 (1)" in report
+    assert "it is in the frame 'map', not 'rail' (1)" in report
+    assert "1 messages on /speed were refused: it has no data[1] (1)" in report
+    assert "targets[0]" in report
+
+
+def _beginning_in_the_middle(spec: RobotSpec) -> RobotSpec:
+    targets = spec.model_dump(mode="json", exclude_unset=True)["targets"]
+    for topic in targets:
+        for field in topic["fields"]:
+            field.setdefault("initial", 0.5 * (field["min"] + field["max"]))
+    return spec.with_overrides(targets=targets)
+
+
+def test_where_nobody_tells_targets_those_count_that_the_file_begins_with(read):
+    records, report = read(ramp(), REACH)
+    assert (records["targets"] == [0.0, 0.25, 0.0]).all()
+    x, theta, x_dot, _ = records["next_state"].T
+    expected = -np.hypot(x, theta - 0.25) - 0.5 * x_dot**2
+    np.testing.assert_allclose(records["reward"], expected, atol=1e-9)
+    assert "no target on /goal is in the bag: goal_x 0 m, goal_z 0.25 m" in report
+    assert "no target on /speed is in the bag: speed 0 m/s" in report
+
+
+def test_a_topic_of_targets_of_another_type_is_told(read):
+    messages = [*ramp(), ("/goal", START + 4 * SECOND, floats(1.0))]
+    with pytest.raises(BagError, match=r"targets\[0\]\.type: .*PointStamped.*Float64MultiArray"):
+        read(messages, REACH)
 
 
 def test_a_known_trajectory_at_another_phase_and_with_jitter(read):

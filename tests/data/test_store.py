@@ -17,15 +17,14 @@ from mbrl_node.data import (
     Event,
     Records,
     RunStore,
+    SessionTask,
     StoreError,
     Transition,
     Version,
     records_of,
     transitions_of,
 )
-from mbrl_node.spec import load_spec
-
-SPEC = load_spec("cartpole")
+from tests.data.tasks import REACH, SPEC
 
 
 def transition(sequence: int, session: int = 1, reward: float = 0.5) -> Transition:
@@ -108,6 +107,72 @@ def test_sessions_do_not_mix(store):
 def test_a_reward_that_is_not_a_number_survives(store):
     store.add(records(0, reward=math.nan))
     assert np.isnan(store.records()["reward"]).all() and math.isnan(store.episodes()[0].total)
+
+
+def aimed(*sequences: int, session: int) -> Records:
+    """As `records`, of the task that has targets."""
+    steps = [replace(transition(k, session), targets=np.array([k, 0.5, -0.5])) for k in sequences]
+    return records_of(steps, 4, 1, 3)
+
+
+def targets(store: RunStore) -> list[list[float]]:
+    """Of each transition, without those that its task does not have."""
+    return [t.targets.tolist() for t in transitions_of(store.records())]
+
+
+@pytest.mark.parametrize("first", [SPEC, REACH], ids=["fewer", "more"])
+def test_a_run_goes_on_with_another_task_of_the_robot(tmp_path, first):
+    rows = {SPEC.task: records(0, 1, session=1), REACH.task: aimed(0, 1, session=2)}
+    for spec in (first, REACH if first is SPEC else SPEC):
+        store = RunStore(tmp_path / "t.db", spec)
+        assert store.add(rows[spec.task]).tobytes() == rows[spec.task].tobytes()
+        store.close()
+    for read_only in (False, True):
+        store = RunStore(tmp_path / "t.db", SPEC, read_only)
+        assert targets(store) == [[], [], [0.0, 0.5, -0.5], [1.0, 0.5, -0.5]]
+        of_reach = SessionTask("reach", ("goal_x", "goal_z", "speed"))
+        assert store.tasks == {1: SessionTask("default"), 2: of_reach}
+        newest = [*store.tasks.values()][-1]
+        assert newest == (of_reach if first is SPEC else SessionTask("default"))
+        store.close()
+
+
+def test_what_a_session_of_another_task_left_behind_is_stored_as_its_own(store):
+    of_reach = SessionTask.of(REACH)
+    assert len(store.add(aimed(0, session=2), {2: of_reach})) == 1  # there was no room for it
+    store.add(records(0))
+    assert len(store.add(np.concatenate((aimed(0, 1, session=2), aimed(2, session=2))))) == 2
+    assert store.target_dim == 3 and store.tasks == {1: SessionTask("default"), 2: of_reach}
+    assert targets(reopened(store)) == [[], *([float(k), 0.5, -0.5] for k in range(3))]
+
+
+def test_room_for_more_targets_is_made_while_others_read(store):
+    store.add(records(0, 1))
+    reader = RunStore(store.path, read_only=True)
+    assert reader.records()["targets"].shape == (2, 0)
+    writer = RunStore(store.path, REACH)
+    assert reader.records()["targets"].shape == (2, 3)
+    writer.add(aimed(0, session=2))
+    assert len(reader.records()) == 3 and set(reader.tasks) == {1, 2}
+    writer.close()
+    reader.close()
+
+
+def test_a_write_that_fails_leaves_the_tasks_as_they_were(store):
+    store._db.execute("PRAGMA query_only=1")
+    with pytest.raises(StoreError, match="transitions cannot be written"):
+        store.add(aimed(0, session=2))
+    assert store.tasks == {} and store.target_dim == 0
+    store._db.execute("PRAGMA query_only=0")
+    assert len(store.add(aimed(0, session=2))) == 1 and store.target_dim == 3
+
+
+def test_records_of_another_size_are_refused(store):
+    for wrong in (records_of([], 4, 2), records_of([], 5, 1, 3), np.zeros(3)):
+        with pytest.raises(ValueError, match="records are"):
+            store.add(wrong)
+    with pytest.raises(ValueError, match="it has 3 targets, and there is room for 2"):
+        records_of([*transitions_of(aimed(0, session=2))], 4, 1, 2)
 
 
 def test_a_database_of_another_robot_is_refused_by_name(store):

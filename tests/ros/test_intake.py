@@ -13,13 +13,18 @@ pytest.importorskip("mbrl_msgs.msg")
 
 from mbrl_msgs.msg import Transition as TransitionMsg
 
-from mbrl_node.data import Event, RunStore, StoreError, Transition
+from mbrl_node.data import Event, RunStore, SessionTask, StoreError, Transition, transitions_of
 from mbrl_node.ros import intake
 from mbrl_node.ros.convert import event_to_msg, transition_to_msg
 from mbrl_node.ros.intake import Intake
 from mbrl_node.spec import load_spec
 
 SPEC = load_spec("cartpole")
+GOAL = {"name": "goal", "path": "point.x", "unit": "m", "min": -1, "max": 1}
+REACH = SPEC.with_overrides(
+    task="reach",
+    targets=[{"topic": "/goal", "type": "geometry_msgs/msg/PointStamped", "fields": [GOAL]}],
+)
 
 
 class Ears:
@@ -57,14 +62,14 @@ class Ears:
 class Desk:
     """An intake with a store, and what it tells."""
 
-    def __init__(self, path) -> None:
+    def __init__(self, path, spec=SPEC) -> None:
         self.ears = Ears()
-        self.store = RunStore(path, SPEC)
+        self.store = RunStore(path, spec)
         self.events: list[Event] = []
         self.problems: list[tuple[str, str, str]] = []
         learner = SimpleNamespace(store=self.store, add=self.store.add)
         self.intake = Intake(
-            self.ears, SPEC, learner, self.events.append, lambda *words: self.problems.append(words)
+            self.ears, spec, learner, self.events.append, lambda *words: self.problems.append(words)
         )
 
     def send(self, *sequences: int, oldest: int = 0, again: bool = False, **changes) -> None:
@@ -132,6 +137,7 @@ def test_what_the_sender_does_not_have_any_more_is_lost_and_told(desk):
         dict(next_state=[math.nan] * 4),
         dict(action=[1.0, 2.0]),
         dict(action_requested=[]),
+        dict(targets=[0.5]),
     ],
 )
 def test_a_transition_that_cannot_be_used_does_not_hold_up_the_rest(desk, changes):
@@ -180,6 +186,36 @@ def test_what_cannot_be_written_is_kept_within_bounds_and_written_later(desk, mo
     desk.send(*range(11, 30), again=True)
     desk.send(*range(21, 30), again=True)
     assert desk.stored == list(range(30)) and desk.ears.acknowledged == {7: 30}
+
+
+@pytest.mark.parametrize("targets", [[], [0.5, 0.5], [math.nan]])
+def test_targets_are_as_many_as_the_task_has_and_finite(tmp_path, targets):
+    desk = Desk(tmp_path / "transitions.db", REACH)
+    desk.send(0, 2, targets=[0.25])
+    desk.send(1, targets=targets)
+    assert desk.stored == [0, 2] and desk.ears.acknowledged == {7: 3} and desk.store.lost == 1
+    assert [t.targets.tolist() for t in transitions_of(desk.store.records())] == [[0.25]] * 2
+    assert "transition 1 refused: it" in desk.ears.said[0]
+    assert desk.store.tasks == {7: SessionTask("reach", ("goal",))}
+    desk.store.close()
+
+
+def test_what_a_session_of_another_task_sends_again_is_stored(tmp_path):
+    desk = Desk(tmp_path / "transitions.db", REACH)
+    desk.send(0, targets=[0.25])
+    desk.store.close()
+    desk = Desk(tmp_path / "transitions.db")  # the run goes on with another task
+    desk.send(1, again=True, targets=[0.5])
+    desk.send(0, session=8)
+    desk.send(2, 3, again=True, targets=[0.75])
+    assert desk.ears.acknowledged == {7: 4, 8: 1}
+    targets = [t.targets.tolist() for t in transitions_of(desk.store.records())]
+    assert targets == [[0.25], [0.5], [0.75], [0.75], []]
+    assert [task.task for task in desk.store.tasks.values()] == ["reach", "default"]
+    desk.send(0, session=9, targets=[0.5])  # of a session that is not known
+    assert desk.store.lost == 1
+    assert "refused: it has 1 targets, not 0 of its session's task" in desk.ears.said[-1]
+    desk.store.close()
 
 
 def test_events_are_stored_once_and_the_controllers_are_passed_on(desk):

@@ -115,9 +115,9 @@ class Bag:
         """Warns where the bag's own list of files is missing or tells of others."""
         path = self.path / METADATA
         try:
-            information = yaml.safe_load(path.read_text(encoding="utf-8"))
-            listed = information["rosbag2_bagfile_information"]["relative_file_paths"]
-            names = {Path(name).name for name in listed}
+            metadata = yaml.safe_load(path.read_text(encoding="utf-8"))
+            information = metadata["rosbag2_bagfile_information"]
+            names = {Path(name).name for name in information["relative_file_paths"]}
             self.tasks = _tasks((information.get("custom_data") or {}).get(TASKS, "{}"))
         except FileNotFoundError:
             self.warnings.append(f"{self.path}: has no {METADATA}, as where a recorder was killed")
