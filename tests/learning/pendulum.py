@@ -29,11 +29,17 @@ def records(start: int, count: int, gain: float = 1.0, session: int = 1) -> Reco
             Transition(
                 *(session, k, 1, k, k * PERIOD, (k + 1) * PERIOD),
                 *(state, action, action, next_state),
-                *(math.cos(next_state[1]), False, False, "random", 0),
+                *(reward(action, next_state), False, False, "random", 0),
             )
         )
         state = next_state
     return records_of(rows, 4, 1)
+
+
+def reward(action: np.ndarray, next_state: np.ndarray) -> float:
+    """As the cart-pole's file says."""
+    x, theta, *_ = next_state
+    return math.cos(theta) - 0.03 * x**2 - 0.001 * float(action[0]) ** 2
 
 
 def moved(state: np.ndarray, force: float) -> np.ndarray:
