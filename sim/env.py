@@ -125,7 +125,11 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         """A picture of the robot, [height, width, 3]; None where it is seen in a window."""
         if self.render_mode != "rgb_array" or self._robot is None:
             return None
-        return self._robot.picture()
+        return self.picture()
+
+    def picture(self, width: int = 480, height: int = 360) -> NDArray[np.uint8]:
+        """A picture of the robot, [height, width, 3]."""
+        return self._made().picture(width, height)
 
     def close(self) -> None:
         """Ends the simulation."""

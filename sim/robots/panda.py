@@ -11,7 +11,7 @@ from sim.robot import BulletRobot
 
 HAND = "panda_grasptarget"
 FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
-DAMPING = 1.0  # N m s/rad, of the gears
+DAMPING = (5.0, 5.0, 4.0, 4.0, 2.0, 2.0, 1.0)  # N m s/rad, of the gears from the base on
 
 
 class Panda(BulletRobot):
@@ -25,10 +25,9 @@ class Panda(BulletRobot):
     def build(self) -> int:
         """With gears that damp, and fingers that are held."""
         body = super().build()
-        for index in range(pybullet.getNumJoints(body, physicsClientId=self.world)):
-            pybullet.changeDynamics(
-                body, index, linearDamping=0.0, jointDamping=DAMPING, physicsClientId=self.world
-            )
+        pybullet.changeDynamics(body, -1, linearDamping=0.0, physicsClientId=self.world)
+        for index, damping in enumerate(DAMPING):  # its joints come first in its file
+            pybullet.changeDynamics(body, index, jointDamping=damping, physicsClientId=self.world)
         return body
 
     def actuate(self, action: NDArray[np.float64]) -> None:
