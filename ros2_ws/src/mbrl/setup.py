@@ -1,9 +1,16 @@
 """The ament package: the repository's `mbrl_node`, `sim`, `launch` and `config` (links beside this
 file)."""
 
+from collections import defaultdict
 from glob import glob
+from os.path import dirname, isfile
 
 from setuptools import find_packages, setup
+
+robots = defaultdict(list)  # the files of each folder, those of their tasks too
+for path in glob("config/robots/**", recursive=True):
+    if isfile(path):
+        robots[dirname(path)].append(path)
 
 setup(
     name="mbrl",
@@ -15,7 +22,7 @@ setup(
         ("share/mbrl", ["package.xml"]),
         ("share/mbrl/launch", glob("launch/*.launch.py")),
         ("share/mbrl/config", glob("config/*.yaml")),
-        ("share/mbrl/config/robots", glob("config/robots/*")),
+        *((f"share/mbrl/{at}", files) for at, files in sorted(robots.items())),
         ("lib/mbrl", glob("scripts/*")),
     ],
     zip_safe=False,
