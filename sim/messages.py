@@ -20,6 +20,7 @@ Message = Any  # a SimpleNamespace with the fields of its type
 IMU = "sensor_msgs/msg/Imu"
 ODOMETRY = "nav_msgs/msg/Odometry"
 POSE = "geometry_msgs/msg/PoseStamped"
+TWIST = "geometry_msgs/msg/TwistStamped"
 
 _XYZ = dict.fromkeys("xyz", "double")
 _STAMPED = {"header": "std_msgs/Header"}
@@ -44,6 +45,7 @@ TYPES: dict[str, dict[str, str]] = {
         "covariance": "double[36]",
     },
     POSE: _STAMPED | {"pose": "geometry_msgs/Pose"},
+    TWIST: _STAMPED | {"twist": "geometry_msgs/Twist"},
     ODOMETRY: _STAMPED
     | {
         "child_frame_id": "string",

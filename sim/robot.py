@@ -243,7 +243,9 @@ class BulletRobot:
     def floor(self) -> None:
         """A level floor at z = 0."""
         self.camera.has_floor = True
-        pybullet.loadURDF(str(DATA / "plane.urdf"), useFixedBase=True, physicsClientId=self.world)
+        self.ground = pybullet.loadURDF(
+            str(DATA / "plane.urdf"), useFixedBase=True, physicsClientId=self.world
+        )
 
     def _driven(self) -> list[Joint]:
         """The joints that the action's fields name, [m]; none where they are no joints."""

@@ -9,11 +9,17 @@ from __future__ import annotations
 from mbrl_node.spec import PluginError, RobotSpec, SpecError
 from mbrl_node.spec.plugins import find
 from sim.robot import BulletRobot
+from sim.robots.half_cheetah import HalfCheetah
 from sim.robots.husky import Husky
 from sim.robots.panda import Panda
 
 GROUP = "mbrl.robots"
-KINDS: dict[str, type[BulletRobot]] = {"joints": BulletRobot, "husky": Husky, "panda": Panda}
+KINDS: dict[str, type[BulletRobot]] = {
+    "joints": BulletRobot,
+    "half_cheetah": HalfCheetah,
+    "husky": Husky,
+    "panda": Panda,
+}
 
 
 def make_robot(spec: RobotSpec, seed: int = 0, gui: bool = False) -> BulletRobot:

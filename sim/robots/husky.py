@@ -32,7 +32,7 @@ class Husky(BulletRobot):
         """
         if len(self.spec.action.fields) != 2:
             raise SpecError([f"{self.spec.name}: action.fields: a husky has two: speed and turn"])
-        self.camera.pitch = -40.0
+        self.camera.pitch, self.camera.distance = -40.0, 8.0
         return super().build()
 
     def place(self) -> None:
