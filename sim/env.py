@@ -53,6 +53,7 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         self._robot: BulletRobot | None = None
         self._changes: list[tuple[str, str, float]] = []
         self._length = round(spec.episode.length / spec.dt)
+        self._place = [_column(spec, f"position.{axis}") for axis in "xyz"]
         self._clock = 0  # ns of the steps of all episodes
 
     def reset(
@@ -128,11 +129,21 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         return self.picture()
 
     def picture(self, width: int = 480, height: int = 360) -> NDArray[np.uint8]:
-        """A picture of the robot, [height, width, 3]."""
-        return self._made().picture(width, height)
+        """A picture of the robot and of the place it is to come to, [height, width, 3]."""
+        robot = self._made()
+        if any(column is not None for column in self._place):
+            aim = self._goals.targets
+            robot.mark(tuple(0.0 if c is None else float(aim[c]) for c in self._place))
+        return robot.picture(width, height)
 
     def close(self) -> None:
         """Ends the simulation."""
         if self._robot is not None:
             self._robot.close()
             self._robot = None
+
+
+def _column(spec: RobotSpec, path: str) -> int | None:
+    """The target that is told at the end of a path."""
+    paths = [field.path for field in spec.target_fields]
+    return next((i for i, p in enumerate(paths) if p.endswith(path)), None)

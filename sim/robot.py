@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,6 +43,26 @@ from sim.camera import Camera  # noqa: E402
 DATA = Path(pybullet_data.getDataPath())
 
 Array = NDArray[np.float64]
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """What native code prints meanwhile is only seen where it fails."""
+    sys.stdout.flush()
+    with tempfile.TemporaryFile() as printed:
+        kept = [os.dup(fd) for fd in (1, 2)]
+        for fd in (1, 2):
+            os.dup2(printed.fileno(), fd)
+        try:
+            yield
+        except Exception:
+            printed.seek(0)
+            os.write(kept[1], printed.read())
+            raise
+        finally:
+            for fd, old in zip((1, 2), kept, strict=True):
+                os.dup2(old, fd)
+                os.close(old)
 
 
 @dataclass
@@ -113,7 +134,8 @@ class BulletRobot:
         pybullet.setTimeStep(self.dt, physicsClientId=self.world)
         pybullet.setGravity(0, 0, -9.81, physicsClientId=self.world)
         self.camera = Camera(self.world)
-        with _stdout_is_stderr():  # PyBullet says what a file lacks
+        self._mark: int | None = None
+        with _quietly():  # PyBullet tells at length what a file need not have
             self.body = self.build()
         self._links = self._links_with_mass()
         self.joints = self._movable_joints()
@@ -420,6 +442,22 @@ class BulletRobot:
         self.steps += 1
         self.actuate(self.acting)
         pybullet.stepSimulation(physicsClientId=self.world)
+
+    def mark(self, place: tuple[float, ...]) -> None:
+        """Shows a place [3] in pictures, m; only the last."""
+        if self._mark is None:
+            shape = pybullet.createVisualShape(
+                pybullet.GEOM_SPHERE,
+                radius=0.03 if self.sim.fixed_base else 0.15,
+                rgbaColor=(0.9, 0.1, 0.1, 1.0),
+                physicsClientId=self.world,
+            )
+            self._mark = pybullet.createMultiBody(
+                baseVisualShapeIndex=shape, physicsClientId=self.world
+            )
+        pybullet.resetBasePositionAndOrientation(
+            self._mark, place, (0.0, 0.0, 0.0, 1.0), physicsClientId=self.world
+        )
 
     def picture(self, width: int = 480, height: int = 360) -> NDArray[np.uint8]:
         """A picture of the robot from the side, [height, width, 3]; drawn without a display."""

@@ -61,7 +61,10 @@ def test_the_pole_swings_with_the_period_of_a_rod():
 
 def test_the_actuator_saturates_at_its_limits(robot):
     robot.command(np.array([1e6]))
-    assert robot.message(JOINT_STATE).effort[robot.message(JOINT_STATE).name.index("slider_to_cart")] == 5.0
+    assert (
+        robot.message(JOINT_STATE).effort[robot.message(JOINT_STATE).name.index("slider_to_cart")]
+        == 5.0
+    )
 
 
 @pytest.mark.parametrize("bad", [[math.nan], [math.inf], [1.0, 2.0], []])
@@ -95,7 +98,10 @@ def test_a_reset_puts_it_back_and_takes_the_force_away(robot):
     for _ in range(500):
         robot.step()
     robot.reset()
-    assert joint(robot, "slider_to_cart") == (0.0, 0.0) and max(robot.message(JOINT_STATE).effort) == 0.0
+    assert (
+        joint(robot, "slider_to_cart") == (0.0, 0.0)
+        and max(robot.message(JOINT_STATE).effort) == 0.0
+    )
 
 
 def speed_after_10_steps(robot, force):
