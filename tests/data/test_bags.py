@@ -212,6 +212,17 @@ def test_a_run_of_several_tasks_is_exported_and_imported_bit_for_bit_with_their_
     assert told[3][2].data.tolist() == [0.0, 0.201]
 
 
+def test_a_task_that_is_not_known_any_more_has_to_be_named(mbrl, tmp_path):
+    store(tmp_path / "run", run(spec=REACH), spec=REACH)
+    code, _, err = mbrl("export", "run", "--npz", "run.npz")
+    assert code == 2
+    assert err.startswith("mbrl: reach: no such task") and "name the run's task with --task" in err
+    assert mbrl("export", "run", "--npz", "run.npz", "--task", "default")[0] == 0
+    with np.load(tmp_path / "run.npz") as found:
+        assert found["target_names"].tolist() == ["goal_x", "goal_z", "speed"]
+        assert (found["targets"] == run(spec=REACH)["targets"]).all()
+
+
 def _written(spec: RobotSpec) -> dict:
     return spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
 

@@ -80,6 +80,15 @@ def test_the_same_model_passes_and_need_not_be_better(gate, buffer, good):
     assert verdict.new == verdict.old and verdict.new.state < 0.6
 
 
+def test_rewards_of_another_task_do_not_count(gate, buffer, good):
+    other = records(0, 800)
+    other["reward"] = 7.0
+    paid_otherwise = ReplayBuffer(4, 1)
+    paid_otherwise.add(other)
+    expected = gate.compare(deepcopy(good), good, buffer)
+    assert gate.compare(deepcopy(good), good, paid_otherwise) == expected
+
+
 def test_without_a_margin_a_model_must_not_be_worse_at_all(gate, buffer, good):
     worse = deepcopy(good)
     with torch.no_grad():

@@ -2,9 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
+from mbrl_node.data import RunStore, SessionTask
+from mbrl_node.data.records import with_room
 from mbrl_node.learning import (
     Learner,
     LearnerConfig,
@@ -19,6 +22,12 @@ from mbrl_node.spec.task import Task
 from tests.learning.pendulum import PERIOD, records
 
 SPEC = load_spec("cartpole")
+GOAL = {"name": "goal", "path": "point.x", "unit": "m", "min": -1, "max": 1}
+REACH = SPEC.with_overrides(
+    task="reach",
+    targets=[{"topic": "/goal", "type": "geometry_msgs/msg/PointStamped", "fields": [GOAL]}],
+    reward=[{"term": "distance", "of": "x", "target": "goal", "weight": -5.0}],
+)
 CONFIG = LearnerConfig(min_transitions=10, gradient_steps=60)
 MODEL = ModelConfig(members=2, hidden=(32,))
 
@@ -68,6 +77,27 @@ def test_what_was_stored_but_not_learned_is_learned_after_a_restart(tmp_path):
     it.add(records(40, 40))
     again = learner(tmp_path)
     assert again.due and again.update().transitions == 80
+
+
+def test_a_run_goes_on_with_another_task_of_the_robot(tmp_path):
+    it = learner(tmp_path)
+    for k in range(4):
+        it.add(records(100 * k, 100))
+        it.update()
+    it.store.close()
+    reach = RunStore(tmp_path / "transitions.db", REACH)
+    assert reach.target_dim == 1
+    reach.close()
+    again = Learner(REACH, Task.of(REACH), tmp_path, CONFIG, TrainerConfig(), MODEL)
+    aimed = with_room(records(400, 60, session=2), 1)
+    aimed["targets"] = 0.5
+    again.add(aimed)
+    update = again.update()
+    # The rewards of before are of another task: what predicts states well predicts this one's.
+    assert update.transitions == 460
+    assert again.versions.all()[-1].metrics["return_error"] < 0.3
+    assert again.store.tasks == {1: SessionTask("default"), 2: SessionTask("reach", ("goal",))}
+    assert np.isnan(again.store.records()["targets"][:400]).all()
 
 
 def test_lost_transitions_are_counted(tmp_path):
