@@ -10,6 +10,11 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
+import numpy as np
+
+from mbrl_node.control.controller import Array
+from mbrl_node.data.transition import no_targets
+
 BIN = 0.25  # s that are taken together
 HELD, RECENT = 5.0, 3.0  # s that a level was held, and over which it must be lower since
 SETTLED = 1.0  # s before the end of the level at which the version to blame was not there yet
@@ -38,8 +43,8 @@ class _Bin:
 
 class ReturnWatch:
     """Told of each step, says when the reward has clearly fallen below a level that older versions
-    had held. Only steps of one episode that follow each other are compared. While versions come
-    faster than the reward can tell them apart, none is to blame.
+    had held. Only steps of one episode and for the same targets that follow each other are
+    compared. While versions come faster than the reward can tell them apart, none is to blame.
 
     Args:
         dt: control period, s.
@@ -54,6 +59,7 @@ class ReturnWatch:
         self._bins: deque[_Bin] = deque(maxlen=self._recent + self._held)
         self._sum, self._count = 0.0, 0
         self._lowest, self._highest = math.inf, -math.inf  # of means over `RECENT`
+        self._targets = no_targets()  # of the last step
 
     def interrupt(self) -> None:
         """The next step does not follow the last: the robot was stopped or reset, or another
@@ -61,13 +67,20 @@ class ReturnWatch:
         self._bins.clear()
         self._sum, self._count = 0.0, 0
 
-    def add(self, reward: float, version: int, good: int) -> Fall | None:
+    def add(
+        self, reward: float, version: int, good: int, targets: Array | None = None
+    ) -> Fall | None:
         """A step.
 
         Args:
             version: of the model that acted.
             good: that would be gone back to.
+            targets: of the task, which the reward is for, [t]; None: there are none.
         """
+        targets = no_targets() if targets is None else targets
+        if not np.array_equal(targets, self._targets):
+            self.interrupt()
+        self._targets = targets
         self._sum, self._count = self._sum + reward, self._count + 1
         if self._count < self._steps:
             return None

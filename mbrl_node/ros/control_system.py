@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mbrl_msgs.msg import ControllerStatus, ModelUpdate
 from numpy.typing import NDArray
@@ -160,7 +159,7 @@ class ControlSystem:
         self._stop_inputs = StopInputs(node, self._stops, deadman, settings.deadman_topic, self._go)
         self._inputs = Inputs(node, spec, self._get_controllers, self.loop.goals)
         self._check_recovery()
-        self._returns, self._aimed_at = ReturnWatch(spec.dt), self.loop.goals.targets
+        self._returns = ReturnWatch(spec.dt)
 
         self._commands = CommandPublisher(node, spec, self.robot_time)
         if not settings.sync:  # in lock-step the learner answers with its model
@@ -333,11 +332,8 @@ class ControlSystem:
         if transition is None or transition.model_version == 0:
             self._returns.interrupt()
             return
-        if not np.array_equal(transition.targets, self._aimed_at):
-            self._returns.interrupt()  # the reward is another one
-            self._aimed_at = transition.targets
         version, good = transition.model_version, self.models.good_version
-        if fall := self._returns.add(transition.reward, version, good):
+        if fall := self._returns.add(transition.reward, version, good, transition.targets):
             self.models.blame(fall)
         if transition.terminated or transition.truncated:
             self._returns.interrupt()

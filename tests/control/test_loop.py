@@ -405,3 +405,12 @@ def test_a_stop_breaks_the_holding_of_the_goal():
     for _ in range(8):
         robot.tick(UP)
     assert math.isnan(robot.loop.solved_at)
+
+
+def test_what_is_aimed_at_is_told_as_such_and_episodes_as_episodes():
+    robot = Robot(load_spec("cartpole", task="move_to").with_overrides(episode={"length": 2.0}))
+    robot.loop.goals.tell([0.5])
+    events = [event for _ in range(51) for event in robot.tick([0.5, 0.0, 0.0, 0.0]).events]
+    kinds = [(event.kind, event.text.split(" ")[0]) for event in events]
+    assert kinds == [("target", "new"), ("target", "reached"), ("episode", "episode")]
+    assert robot.loop.goals.targets.tolist() == [0.5]

@@ -21,12 +21,12 @@ class Run:
         self.falls: list[tuple[float, Fall]] = []
         self._rng = np.random.default_rng(0)
 
-    def go_on(self, seconds, reward, version, good=1, noise=0.05):
+    def go_on(self, seconds, reward, version, good=1, noise=0.05, targets=None):
         """So long the rewards are about this."""
         for _ in range(round(seconds / self._dt)):
             self.now += self._dt
             value = reward + noise * self._rng.standard_normal()
-            if fall := self.watch.add(value, version, good):
+            if fall := self.watch.add(value, version, good, targets):
                 self.falls.append((self.now, fall))
         return self.now
 
@@ -87,6 +87,17 @@ def test_what_is_interrupted_is_not_compared(run):
     run.watch.interrupt()  # a reset, after which the pole hangs
     run.go_on(4.5, -1.0, 2)
     assert not run.falls
+
+
+def test_rewards_for_other_targets_are_not_compared():
+    run, here, there = Run(), np.array([0.5]), np.array([1.5])
+    run.go_on(20, -1.0, 1, targets=there)
+    run.go_on(20, 1.0, 1, targets=here)
+    run.go_on(4.5, -1.0, 2, targets=there)
+    assert not run.falls
+    run.go_on(20, 1.0, 2, targets=there.copy())
+    run.go_on(10, -1.0, 3, targets=there.copy())
+    assert [fall.version for _, fall in run.falls] == [3]
 
 
 def test_the_same_fall_is_told_once(run):
