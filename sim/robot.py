@@ -204,7 +204,7 @@ class BulletRobot:
         message.position = [state[0] for state in states]
         message.velocity = [state[1] for state in states]
         message.effort = [state[3] for state in states]
-        if self.sim.drive == "effort":  # which PyBullet does not tell
+        if self._actuated and self.sim.drive == "effort":  # which PyBullet does not tell
             by_index = {joint.index: i for i, joint in enumerate(self.joints.values())}
             for joint, value in zip(self._actuated, self.acting.tolist(), strict=True):
                 message.effort[by_index[joint.index]] = value

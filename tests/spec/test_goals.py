@@ -8,6 +8,7 @@ import torch
 
 from mbrl_node.spec import SpecError, load_spec
 from mbrl_node.spec.goals import Goals
+from mbrl_node.spec.robot import TASK_KEYS
 from mbrl_node.spec.task import Task
 from mbrl_node.spec.terms import Targets, goal_function
 
@@ -137,8 +138,7 @@ def test_a_mistake_in_a_tasks_file_is_told_of_that_file(tmp_path):
     with pytest.raises(SpecError) as error:
         load_spec("cartpole", task=str(file))
     assert error.value.problems == [
-        f"{file}: rate: is no key of a task (task, targets, reward, termination, constraints, goal, "
-        "episode, settings)",
+        f"{file}: rate: is no key of a task ({', '.join(TASK_KEYS)})",
         *error.value.problems[1:],
     ]
     assert any(p.startswith(f"{file}: reward[0].of: 'thetta'") for p in error.value.problems)
