@@ -1,4 +1,4 @@
-"""Each robot, brought up through the launch file on real DDS: it is controlled by the same nodes."""
+"""Each robot, brought up through the launch file on real DDS, is driven by the same nodes."""
 
 from __future__ import annotations
 
