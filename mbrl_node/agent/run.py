@@ -23,6 +23,7 @@ from mbrl_node.learning import lock_run
 from mbrl_node.planning import ActionSpace
 from mbrl_node.spec import SpecError, load_spec
 from mbrl_node.spec.errors import one_line
+from mbrl_node.spec.robot import DEFAULT_TASK
 from mbrl_node.spec.system import Quaternion, System
 from mbrl_node.spec.task import Task
 from mbrl_node.spec.terms import RewardFunction, TerminationFunction
@@ -206,7 +207,7 @@ def system_and_task(
 
 
 def _stored(run_dir: Path) -> tuple[str, str]:
-    """The robot of a run, and the task of its newest session, empty where that is not known.
+    """The robot of a run, and the task of its newest session, empty where it had no name.
 
     Raises:
         RunError: it cannot be read.
@@ -218,9 +219,9 @@ def _stored(run_dir: Path) -> tuple[str, str]:
         store = RunStore(path, read_only=True)
     except StoreError as error:
         raise RunError(f"{error}; name the robot with --robot") from error
-    tasks = list(store.tasks.values())
+    *_, task = ("", *(session.task for session in store.tasks.values()))
     store.close()
-    return store.robot, tasks[-1].task if tasks else ""
+    return store.robot, "" if task == DEFAULT_TASK else task
 
 
 def make_env(

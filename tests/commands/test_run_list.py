@@ -45,7 +45,7 @@ def test_runs_of_both_folders_are_listed_the_last_written_first(mbrl, home):
         "run": "runs/new",
         "written": 2 * 10**18,
         "robot": "cartpole",
-        "tasks": ["default"],
+        "tasks": ["swing_up"],
         "transitions": 5,
         "versions": 1,
     }

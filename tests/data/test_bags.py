@@ -32,6 +32,7 @@ from mbrl_node.data.bags.bag import Bag
 from mbrl_node.data.bags.types import TRANSITION
 from mbrl_node.learning import lock_run
 from mbrl_node.spec import RobotSpec
+from mbrl_node.spec.robot import DEFAULT_TASK
 from mbrl_node.spec.system import BoxSystem
 from tests.data.tasks import REACH, SPEC
 
@@ -187,7 +188,7 @@ def test_a_run_of_several_tasks_is_exported_and_imported_bit_for_bit_with_their_
     assert mbrl("export", "run", "--robot", robot, "--mcap", "bag") == (
         0,
         "the targets of the task 'reach' are in the transitions only: the topics are those of "
-        "'default'\n400 transitions written to bag\n",
+        "'swing_up'\n400 transitions written to bag\n",
         "",
     )
     code, out, err = mbrl("import", "bag", "--robot", robot, "--run-dir", "again")
@@ -217,10 +218,15 @@ def test_a_task_that_is_not_known_any_more_has_to_be_named(mbrl, tmp_path):
     code, _, err = mbrl("export", "run", "--npz", "run.npz")
     assert code == 2
     assert err.startswith("mbrl: reach: no such task") and "name the run's task with --task" in err
-    assert mbrl("export", "run", "--npz", "run.npz", "--task", "default")[0] == 0
+    assert mbrl("export", "run", "--npz", "run.npz", "--task", "swing_up")[0] == 0
     with np.load(tmp_path / "run.npz") as found:
         assert found["target_names"].tolist() == ["goal_x", "goal_z", "speed"]
         assert (found["targets"] == run(spec=REACH)["targets"]).all()
+
+
+def test_a_task_without_a_name_is_the_one_in_the_robots_own_file(mbrl, tmp_path):
+    store(tmp_path / "run", run(), spec=SPEC.with_overrides(task=DEFAULT_TASK))
+    assert mbrl("export", "run", "--npz", "run.npz")[0] == 0
 
 
 def _written(spec: RobotSpec) -> dict:
@@ -231,7 +237,9 @@ def test_a_bag_that_does_not_name_a_task_gives_transitions_that_have_it_unnamed(
     write_bag(tmp_path / "bag", REACH, run(spec=REACH), {})
     found = read_bag(tmp_path / "bag", SPEC)
     assert found.tasks == {START: SessionTask("", ("target_0", "target_1", "target_2"))}
-    assert "with 3 targets, where the task 'default' has 0: --task names" in "\n".join(found.report)
+    assert "with 3 targets, where the task 'swing_up' has 0: --task names" in "\n".join(
+        found.report
+    )
     assert found.records.tobytes() == run(spec=REACH).tobytes()
     of_reach = read_bag(tmp_path / "bag", REACH)
     assert of_reach.tasks == {START: SessionTask.of(REACH)}

@@ -195,7 +195,7 @@ def test_a_run_of_schema_2_is_migrated_in_place(tmp_path, caplog):
     assert schema(path) == 3 and store.target_dim == 0
     assert store.tasks == dict.fromkeys((5, 7, 8), SessionTask())  # it did not say
     assert len(store.add(records_of([transition(9, 0)], 4, 1))) == 1
-    assert store.tasks[9] == SessionTask("default")
+    assert store.tasks[9] == SessionTask("swing_up")
     store.close()
     with sqlite3.connect(path) as db:
         assert db.execute("SELECT mbrl, created FROM run").fetchall() == [("0.1", 12345)]

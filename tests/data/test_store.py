@@ -131,9 +131,9 @@ def test_a_run_goes_on_with_another_task_of_the_robot(tmp_path, first):
         store = RunStore(tmp_path / "t.db", SPEC, read_only)
         assert targets(store) == [[], [], [0.0, 0.5, -0.5], [1.0, 0.5, -0.5]]
         of_reach = SessionTask("reach", ("goal_x", "goal_z", "speed"))
-        assert store.tasks == {1: SessionTask("default"), 2: of_reach}
+        assert store.tasks == {1: SessionTask("swing_up"), 2: of_reach}
         newest = [*store.tasks.values()][-1]
-        assert newest == (of_reach if first is SPEC else SessionTask("default"))
+        assert newest == (of_reach if first is SPEC else SessionTask("swing_up"))
         store.close()
 
 
@@ -142,7 +142,7 @@ def test_what_a_session_of_another_task_left_behind_is_stored_as_its_own(store):
     assert len(store.add(aimed(0, session=2), {2: of_reach})) == 1  # there was no room for it
     store.add(records(0))
     assert len(store.add(np.concatenate((aimed(0, 1, session=2), aimed(2, session=2))))) == 2
-    assert store.target_dim == 3 and store.tasks == {1: SessionTask("default"), 2: of_reach}
+    assert store.target_dim == 3 and store.tasks == {1: SessionTask("swing_up"), 2: of_reach}
     assert targets(reopened(store)) == [[], *([float(k), 0.5, -0.5] for k in range(3))]
 
 

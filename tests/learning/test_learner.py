@@ -96,7 +96,7 @@ def test_a_run_goes_on_with_another_task_of_the_robot(tmp_path):
     # The rewards of before are of another task: what predicts states well predicts this one's.
     assert update.transitions == 460
     assert again.versions.all()[-1].metrics["return_error"] < 0.3
-    assert again.store.tasks == {1: SessionTask("default"), 2: SessionTask("reach", ("goal",))}
+    assert again.store.tasks == {1: SessionTask("swing_up"), 2: SessionTask("reach", ("goal",))}
     assert np.isnan(again.store.records()["targets"][:400]).all()
 
 

@@ -211,7 +211,7 @@ def test_what_a_session_of_another_task_sends_again_is_stored(tmp_path):
     assert desk.ears.acknowledged == {7: 4, 8: 1}
     targets = [t.targets.tolist() for t in transitions_of(desk.store.records())]
     assert targets == [[0.25], [0.5], [0.75], [0.75], []]
-    assert [task.task for task in desk.store.tasks.values()] == ["reach", "default"]
+    assert [task.task for task in desk.store.tasks.values()] == ["reach", "swing_up"]
     desk.send(0, session=9, targets=[0.5])  # of a session that is not known
     assert desk.store.lost == 1
     assert "refused: it has 1 targets, not 0 of its session's task" in desk.ears.said[-1]
