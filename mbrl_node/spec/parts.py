@@ -49,24 +49,35 @@ def _known_term(value: object) -> object:
     return value
 
 
-def _one_or_several(value: object) -> object:
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
+def _one_or_several(value: object) -> tuple[object, ...]:
+    items = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not 1 <= len(items) <= MOST_FIELDS:
+        raise refused(f"a list of {len(items)}: give 1 to {MOST_FIELDS}")
+    return items
 
 
-def _known_count(value: tuple[T, ...]) -> tuple[T, ...]:
-    if not 1 <= len(value) <= MOST_FIELDS:
-        raise refused(f"a list of {len(value)}: give 1 to {MOST_FIELDS}")
-    return value
+def _names(value: object) -> tuple[object, ...]:
+    items = _one_or_several(value)
+    for item in items:
+        if not isinstance(item, str):
+            raise refused(f"{show(item)} is not the name of a field")
+    return items
 
 
-def _name_or_number(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise refused(f"{show(value)} is neither a number nor the name of a target")
-    if isinstance(value, str):
-        return value
-    if not math.isfinite(value):
-        raise refused(f"{show(value)} is not a finite number")
-    return float(value)
+def _names_or_numbers(value: object) -> tuple[float | str, ...]:
+    return tuple(_name_or_number(item) for item in _one_or_several(value))
+
+
+def _name_or_number(item: object) -> float | str:
+    if isinstance(item, bool) or not isinstance(item, int | float | str):
+        raise refused(f"{show(item)} is neither a number nor the name of a target")
+    if isinstance(item, str):
+        return item
+    if isinstance(item, int) and abs(item) > 1e300:
+        raise refused(f"{show(item)} is too large")
+    if not math.isfinite(item):
+        raise refused(f"{show(item)} is not a finite number")
+    return float(item)
 
 
 def refused(text: str) -> PydanticCustomError:
@@ -92,11 +103,8 @@ RosName = Annotated[str, _matching(rf"(~?/)?{_TOKEN}(/{_TOKEN})*", _NO_ROS_NAME)
 MessageType = Annotated[str, _matching(rf"{_TOKEN}/msg/[A-Z][A-Za-z0-9]*", _NO_TYPE)]
 FieldPath = Annotated[str, _matching(rf"{_STEP}(\.{_STEP})*", _NO_PATH)]
 FrameName = Annotated[str, _matching(r"[^\s/]\S*", "is not a frame: no space, no / at its start")]
-Fields = Annotated[tuple[str, ...], BeforeValidator(_one_or_several), AfterValidator(_known_count)]
-NameOrNumber = Annotated[Any, BeforeValidator(_name_or_number)]  # float or str
-Targets = Annotated[
-    tuple[NameOrNumber, ...], BeforeValidator(_one_or_several), AfterValidator(_known_count)
-]
+Fields = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Targets = Annotated[tuple[Any, ...], BeforeValidator(_names_or_numbers)]  # of float or str
 TermName = Annotated[str, BeforeValidator(_known_term)]  # not imported here: that may need torch
 
 

@@ -108,7 +108,8 @@ def _mixed(item: _Item, state: list[str], action: list[str]) -> Iterator[Problem
     """Fields of the state and of the action in one term."""
     at, mapping = item
     fields = mapping.get("of")
-    if isinstance(fields, list | tuple) and {*fields} & {*state} and {*fields} & {*action}:
+    names = {n for n in fields if isinstance(n, str)} if isinstance(fields, list | tuple) else set()
+    if names & {*state} and names & {*action}:
         yield Problem((*at, "of"), "fields of the state and of the action cannot be in one term")
 
 

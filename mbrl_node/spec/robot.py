@@ -40,7 +40,16 @@ from mbrl_node.spec.topics import StateField, StateTopic
 
 # What a task is; a task's file has some of these keys, and takes the place of the robot's own.
 DEFAULT_TASK = "default"
-TASK_KEYS = ("task", "targets", "reward", "termination", "constraints", "goal", "episode", "settings")
+TASK_KEYS = (
+    "task",
+    "targets",
+    "reward",
+    "termination",
+    "constraints",
+    "goal",
+    "episode",
+    "settings",
+)
 
 
 class RobotSpec(SpecModel):

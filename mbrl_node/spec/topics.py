@@ -194,7 +194,7 @@ class TopicOfPaths(_Topic):
                     yield Problem(("fields", i, "path"), text)
 
 
-class MessageTopic(_StateTopic, TopicOfPaths):
+class MessageTopic(TopicOfPaths, _StateTopic):
     """A topic of any type that gives a part of the state."""
 
     fields: NonEmptyListOf[PathField] = Field(description="the state fields it gives")

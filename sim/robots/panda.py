@@ -11,7 +11,7 @@ from sim.robot import BulletRobot
 
 HAND = "panda_grasptarget"
 FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
-DAMPING = (5.0, 5.0, 4.0, 4.0, 2.0, 2.0, 1.0)  # N m s/rad, of the gears from the base on
+DAMPING = (2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 0.5)  # N m s/rad, of the gears from the base on
 
 
 class Panda(BulletRobot):

@@ -35,8 +35,8 @@ from mbrl_node.ros.lockstep import StepError, SteppedLearner, SteppedRobot  # no
 from mbrl_node.ros.qos import TRANSITIONS  # noqa: E402
 from mbrl_node.ros.taken import Taken  # noqa: E402
 from mbrl_node.spec import load_spec  # noqa: E402
-from sim.node import SimNode  # noqa: E402
 from mbrl_node.spec.topics import JOINT_STATE  # noqa: E402
+from sim.node import SimNode  # noqa: E402
 from sim.robot import BulletRobot  # noqa: E402
 
 SPEC = load_spec("cartpole")

@@ -99,7 +99,7 @@ def test_an_unknown_term_is_answered_with_those_of_plugins_too(
         RobotSpec.from_dict(document, "robot.yaml")
     assert str(error.value) == (
         "robot.yaml: reward[0].term: 'cub' is not one of"
-        " cos, sin, linear, abs, square, beyond, cube; did you mean 'cube'?"
+        " cos, sin, linear, abs, square, beyond, distance, cube; did you mean 'cube'?"
     )
 
 

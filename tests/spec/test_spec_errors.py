@@ -14,8 +14,8 @@ from mbrl_node.spec import RobotSpec, SpecError
 GONE = object()
 FIELDS = "(x, theta, x_dot, theta_dot, force)"
 ROBOT_KEYS = (
-    "(name, rate, state, action, envelope, reward, termination, constraints, goal, episode, sim,"
-    " display)"
+    "(name, rate, state, action, envelope, trust, task, targets, reward, termination, constraints,"
+    " settings, goal, episode, sim, display)"
 )
 
 
@@ -83,9 +83,9 @@ def test_all_mistakes_are_reported_at_once(document: dict[str, Any]) -> None:
         "cartpole.yaml: rate: 0 must be above 0",
         "cartpole.yaml: action.fields[0].max: -10 is below min -5",
         "cartpole.yaml: goal.hold: is not a known key; did you mean 'hold_time'?"
-        " (hold_time, conditions)",
+        " (hold_time, conditions, patience, in_a_row)",
         "cartpole.yaml: sim.urdf: is missing"
-        " (a file of pybullet_data, or relative to the robot's file)",
+        " (a URDF or MJCF (.xml) file of pybullet_data, or relative to the robot's file)",
         "cartpole.yaml: reward[1].of: 'thta' is not a field of the state or action;"
         f" did you mean 'theta'? {FIELDS}",
     ]

@@ -190,8 +190,8 @@ def test_anchors_and_merges_are_not_repetitions(robots: Path) -> None:
     path.write_text(text.replace("reward:\n", f"reward:\n{reward}"))
     terms = load_spec(path).reward_terms
     assert [(term.of, term.weight) for term in terms[:2]] == [
-        ("x_dot", -0.001),
-        ("theta_dot", -0.001),
+        (("x_dot",), -0.001),
+        (("theta_dot",), -0.001),
     ]
 
 

@@ -150,14 +150,6 @@ def test_a_mistake_in_a_topic_is_reported(
         assert problem.startswith("state[0].") and expected in problem
 
 
-def test_what_is_simulated_has_joint_states_only(document: Document) -> None:
-    document["state"].append(rover([field("pose.pose.position.x")])["state"][0])
-    assert problems_of(document) == [
-        "state[1].type: 'nav_msgs/msg/Odometry' is not what sim gives, which is"
-        " sensor_msgs/msg/JointState"
-    ]
-
-
 def test_the_hash_tells_paths_apart_and_not_the_way_messages_come() -> None:
     one = rover([field("data[1]", name="f")], "std_msgs/msg/Float64MultiArray")
     hashes = {RobotSpec.from_dict(one).hash}
