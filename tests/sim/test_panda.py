@@ -1,0 +1,86 @@
+"""The simulated arm against mechanics."""
+
+import functools
+import math
+
+import numpy as np
+import pytest
+
+from mbrl_node.spec import load_spec
+from sim.messages import POSE
+from sim.robots import make_robot
+
+# Denavit and Hartenberg's parameters after Craig, as the maker gives them: a, d, alpha.
+JOINTS = (
+    (0.0, 0.333, 0.0),
+    (0.0, 0.0, -math.pi / 2),
+    (0.0, 0.316, math.pi / 2),
+    (0.0825, 0.0, math.pi / 2),
+    (-0.0825, 0.384, -math.pi / 2),
+    (0.0, 0.0, math.pi / 2),
+    (0.088, 0.0, math.pi / 2),
+)
+GRASP = 0.107 + 0.105  # m, along the last axis
+
+
+@pytest.fixture(params=["panda_velocity", "panda_torque"])
+def robot(request):
+    it = make_robot(load_spec(request.param))
+    yield it
+    it.close()
+
+
+def joints(robot):
+    """Positions and velocities of the seven."""
+    reading = robot.message("sensor_msgs/msg/JointState")
+    return np.array(reading.position[:7]), np.array(reading.velocity[:7])
+
+
+def hand(positions):
+    """Where forward kinematics has it, as [4, 4]."""
+
+    def transform(joint, angle):
+        a, d, alpha = joint
+        c, s, ca, sa = np.cos(angle), np.sin(angle), np.cos(alpha), np.sin(alpha)
+        rows = [c, -s, 0, a], [s * ca, c * ca, -sa, -d * sa], [s * sa, c * sa, ca, d * ca]
+        return np.array([*rows, [0, 0, 0, 1]])
+
+    return functools.reduce(np.matmul, map(transform, JOINTS, positions))
+
+
+def moved(robot, command, time):
+    robot.command(np.array(command))
+    for _ in range(round(time / robot.dt)):
+        robot.step()
+
+
+def test_the_pose_is_that_of_forward_kinematics(robot):
+    moved(robot, robot.spec.action_max * [1, -1, 0.5, 0.5, 1, -1, 1], 0.5)
+    pose, frame = robot.message(POSE).pose, hand(joints(robot)[0])
+    expected = (frame @ [0, 0, GRASP, 1])[:3]
+    position = [pose.position.x, pose.position.y, pose.position.z]
+    assert position == pytest.approx(expected, abs=1e-3)
+    q = pose.orientation
+    axis = 2 * np.array(  # the last joint's, from the quaternion
+        [q.x * q.z + q.w * q.y, q.y * q.z - q.w * q.x, 0.5 - q.x**2 - q.y**2]
+    )
+    assert axis == pytest.approx(frame[:3, 2], abs=1e-3)
+
+
+def test_without_a_command_it_carries_its_weight(robot):
+    before = joints(robot)[0]
+    moved(robot, np.zeros(7), 2.0)
+    assert joints(robot)[0] == pytest.approx(before, abs=2e-3)
+
+
+@pytest.mark.parametrize("robot", ["panda_velocity"], indirect=True)
+def test_joints_have_the_velocities_that_are_commanded(robot):
+    command = np.array([0.3, -0.2, 0.3, 0.2, -0.5, 0.4, 0.6])
+    moved(robot, command, 0.5)
+    assert joints(robot)[1] == pytest.approx(command, abs=0.02)
+
+
+@pytest.mark.parametrize("robot", ["panda_torque"], indirect=True)
+def test_an_effort_turns_the_last_joint_as_fast_as_its_gear_lets_it(robot):
+    moved(robot, [0, 0, 0, 0, 0, 0, 0.5], 0.5)
+    assert joints(robot)[1][6] == pytest.approx(1.0, rel=0.05)  # 0.5 N m / 0.5 N m s/rad
