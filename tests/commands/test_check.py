@@ -83,7 +83,7 @@ def test_what_is_found_is_told_to_programs_as_json(mbrl, write):
     assert (result["file"], result["robot"], result["task"]) == (
         "robot.yaml",
         "cartpole",
-        "default",
+        "swing_up",
     )
     assert (result["problems"], result["warnings"]) == (0, 1)
     (finding,) = result["findings"]
