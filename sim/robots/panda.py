@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pybullet
 from numpy.typing import NDArray
 
 from sim.messages import POSE, Message, empty, set_vector
-from sim.robot import BulletRobot
+from sim.robot import BulletRobot, Joint
 
 HAND = "panda_grasptarget"
 FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
-DAMPING = (2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 0.5)  # N m s/rad, of the gears from the base on
+DAMPING = (4.0, 4.0, 3.0, 3.0, 1.5, 1.5, 0.75)  # N m s/rad, of the gears from the base on
 
 
 class Panda(BulletRobot):
@@ -23,12 +25,20 @@ class Panda(BulletRobot):
     """
 
     def build(self) -> int:
-        """With gears that damp, and fingers that are held."""
+        """Where nothing brakes it but its gears."""
         body = super().build()
         pybullet.changeDynamics(body, -1, linearDamping=0.0, physicsClientId=self.world)
-        for index, damping in enumerate(DAMPING):  # its joints come first in its file
-            pybullet.changeDynamics(body, index, jointDamping=damping, physicsClientId=self.world)
         return body
+
+    def _movable_joints(self) -> dict[str, Joint]:
+        """With gears that damp, of which its file knows nothing."""
+        joints = super()._movable_joints()
+        for (name, joint), damping in zip(list(joints.items()), DAMPING, strict=False):
+            joints[name] = replace(joint, damping=damping)
+            pybullet.changeDynamics(
+                self.body, joint.index, jointDamping=damping, physicsClientId=self.world
+            )
+        return joints
 
     def actuate(self, action: NDArray[np.float64]) -> None:
         """As of any joints; efforts besides those that carry the arm."""

@@ -82,5 +82,15 @@ def test_joints_have_the_velocities_that_are_commanded(robot):
 
 @pytest.mark.parametrize("robot", ["panda_torque"], indirect=True)
 def test_an_effort_turns_the_last_joint_as_fast_as_its_gear_lets_it(robot):
-    moved(robot, [0, 0, 0, 0, 0, 0, 0.5], 0.5)
-    assert joints(robot)[1][6] == pytest.approx(1.0, rel=0.05)  # 0.5 N m / 0.5 N m s/rad
+    moved(robot, [0, 0, 0, 0, 0, 0, 0.6], 0.5)
+    assert joints(robot)[1][6] == pytest.approx(0.8, rel=0.05)  # 0.6 N m / 0.75 N m s/rad
+
+
+def test_friction_that_differs_between_episodes_is_that_of_its_gears():
+    spec = load_spec("panda_torque").with_overrides(sim={"randomise": {"friction": 0.2}})
+    robot = make_robot(spec)
+    moved(robot, [0, 0, 0, 0, 0, 0, 0.6], 0.5)
+    speed = joints(robot)[1][6]
+    robot.close()
+    assert 0.8 / 1.25 < speed < 0.8 / 0.75
+    assert speed != pytest.approx(0.8, rel=0.005)
