@@ -111,4 +111,4 @@ def test_the_launch_file_knows_the_same_controllers_as_the_node_and_those_of_plu
     spec.loader.exec_module(bringup)
     assert tuple(bringup.CONTROLLERS) == CONTROLLERS
     (argument,) = [a for a in bringup.ARGUMENTS if a.name == "controller"]
-    assert argument.choices == [*CONTROLLERS, "mine", "broken", "still", "pusher"]
+    assert argument.choices == ["", *CONTROLLERS, "mine", "broken", "still", "pusher"]
