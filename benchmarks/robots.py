@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--robots", nargs="+", default=list(ROBOTS), choices=ROBOTS)
     parser.add_argument("--rough", action="store_true", help="not ideal conditions")
     parser.add_argument("--jobs", type=int, default=2, help="launches at a time in lock-step")
-    parser.add_argument("--quick", action="store_true", help="one robot for 10 s: does it work?")
+    parser.add_argument("--quick", action="store_true", help="one robot for 4 s: does it work?")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     robots, seeds = (["husky"], 1) if args.quick else (args.robots, args.seeds)
@@ -204,12 +204,12 @@ def main() -> None:
         chosen = list(cases(robots, args.rough, Path(folder)))
         with ThreadPoolExecutor(args.jobs) as pool:
             futures = [
-                pool.submit(run, case, seed, domain + k % 10, 10.0 if args.quick else case.limit)
+                pool.submit(run, case, seed, domain + k % 10, 4.0 if args.quick else case.limit)
                 for k, (case, seed) in enumerate((c, s) for c in chosen for s in range(seeds))
             ]
             rows = [future.result() for future in futures]
         for case in chosen:
-            seconds = 5.0 if args.quick else REAL_TIME
+            seconds = 2.0 if args.quick else REAL_TIME
             measured = run(case, 0, domain, seconds, real_time=True)
             for row in rows:
                 if (row["robot"], row["task"]) == (case.robot, case.task):

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import rclpy
 from mbrl_msgs.msg import Acknowledgement, ControllerStatus, Transition
 from rclpy.executors import SingleThreadedExecutor
@@ -178,7 +179,9 @@ def compared(database: Path, seen: set[tuple[int, int, int]], rows: dict[str, Ro
     names = "session", "sequence", "stamp"
     stored = list(zip(*(records[name].tolist() for name in names), strict=True))
     keys = [(session, sequence) for session, sequence, _ in stored]
-    stamps = [(session, stamp) for session, _, stamp in stored]
+    # Two ticks may have the same measurement, where the next was late or lost; but no time passes.
+    passes = records["next_stamp"] > records["stamp"]
+    stamps = [(session, stamp) for session, _, stamp in np.array(stored)[passes].tolist()]
     doubled = sum(n - 1 for each in (keys, stamps) for n in Counter(each).values())
     newest = Counter[int]()
     for session, sequence in keys:

@@ -15,14 +15,14 @@ from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import SetBool, Trigger
 
-from mbrl_node.ros.commands import command_reader
 from mbrl_node.ros.convert import to_time
-from mbrl_node.ros.extract import message_class
+from mbrl_node.ros.extract import field_types, message_class
 from mbrl_node.ros.lockstep import LockStepService, StepError
 from mbrl_node.ros.parameters import declare, declare_robot
 from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.realtime import settle_memory
 from mbrl_node.ros.taken import Taken
+from mbrl_node.spec.commands import compile_command
 from sim.changes import PlannedChange, parse_changes
 from sim.messages import copy_to
 from sim.robots import make_robot
@@ -98,7 +98,7 @@ class SimNode(Node):
         if sync:
             self._service = LockStepService(self, Step, "~/step", self._on_step)
         else:
-            self._values = command_reader(spec.action)
+            self._values = compile_command(spec.action, field_types)
             self._commands = Taken(self, message_class(spec.action.type), spec.action.topic)
             self.create_service(SetBool, "~/pause", self._on_pause)
 

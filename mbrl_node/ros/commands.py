@@ -17,7 +17,7 @@ from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.action import JointActionTopic, MessageActionTopic
 from mbrl_node.spec.errors import Problem, line
-from mbrl_node.spec.extract import TopicError, check_path, reader_of
+from mbrl_node.spec.extract import TopicError, check_path
 
 
 class CommandPublisher:
@@ -81,18 +81,6 @@ def filler(action: JointActionTopic | MessageActionTopic) -> Fill:
             put(message, value)
 
     return fill
-
-
-def command_reader(action: JointActionTopic | MessageActionTopic) -> Callable[[Any], list[float]]:
-    """What reads an action from a message, [m], as a robot does.
-
-    Raises:
-        TopicError: the message has no number at a field's path.
-    """
-    if isinstance(action, JointActionTopic):
-        return lambda message: list(message.data)
-    filler(action)  # says what is wrong
-    return reader_of(field_types, action.type, [field.path for field in action.fields])
 
 
 def _fill_array(message: Any, values: list[float]) -> None:

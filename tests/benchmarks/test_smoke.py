@@ -23,7 +23,7 @@ def quick(name: str) -> tuple[dict, str]:
     return json.loads(done.stdout), done.stderr
 
 
-@pytest.mark.parametrize("name", ["learning", "gym_tasks", "plan", "store"])
+@pytest.mark.parametrize("name", ["learning", "gym_tasks", "plan", "robots", "store"])
 def test_a_quick_benchmark_prints_one_json_object(name):
     found, _ = quick(name)
     assert set(found) == {"machine", "results", "summary"} and found["results"]

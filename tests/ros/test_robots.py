@@ -13,9 +13,9 @@ pytest.importorskip("mbrl_msgs.msg")
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from std_msgs.msg import Float64  # noqa: E402
 
-from mbrl_node.ros.commands import command_reader  # noqa: E402
-from mbrl_node.ros.extract import message_class  # noqa: E402
+from mbrl_node.ros.extract import field_types, message_class  # noqa: E402
 from mbrl_node.spec import load_spec  # noqa: E402
+from mbrl_node.spec.commands import compile_command  # noqa: E402
 
 from .conftest import System  # noqa: E402
 
@@ -46,7 +46,7 @@ def test_a_goal_told_on_a_topic_is_aimed_at_from_then_on_and_one_that_is_none_is
     # In real time, where commands are messages: TwistStamped in the frame of the robot.
     spec = load_spec("husky")
     system = System(tmp_path, "robot:=husky", "speed:=0.5")
-    read, commands = command_reader(spec.action), []
+    read, commands = compile_command(spec.action, field_types), []
     kind = message_class(spec.action.type)
     system.node.create_subscription(kind, spec.action.topic, commands.append, 10)
     tell = system.node.create_publisher(PoseStamped, "/goal_pose", 1)

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbrl_node.data.bags.bag import Bag
-from mbrl_node.data.bags.commands import compile_command
 from mbrl_node.data.bags.storage import BagError, Topic
 from mbrl_node.data.bags.types import TRANSITION, Reader
 from mbrl_node.data.records import Records, records_of, with_room
 from mbrl_node.data.store import SessionTask
 from mbrl_node.data.transition import Transition, no_targets
 from mbrl_node.spec import RobotSpec
+from mbrl_node.spec.commands import compile_command
 from mbrl_node.spec.errors import Location, Problem, did_you_mean, line, show
 from mbrl_node.spec.extract import TopicError, compile_fields
 from mbrl_node.spec.goals import Goals

@@ -11,9 +11,9 @@ import numpy as np
 from rosbags.interfaces import Nodetype
 from rosbags.typesys.store import Typestore
 
-from mbrl_node.data.bags.commands import compile_command
 from mbrl_node.data.bags.types import field_types
 from mbrl_node.spec.action import JointActionTopic, MessageActionTopic
+from mbrl_node.spec.commands import compile_command
 from mbrl_node.spec.extract import TopicError, compile_fields
 from mbrl_node.spec.targets import TargetTopic
 from mbrl_node.spec.topics import EULER_ANGLES, JointStateTopic, MessageTopic
