@@ -114,7 +114,7 @@ def train(
             try:
                 info.write(folder)
                 returns = [e.total for e in agent.learner.store.episodes() if e.end]
-                with Curves(folder) as curves:
+                with Curves(folder, system.dt) as curves:
                     _learn(agent, world, info, returns, curves, report, stop)
                 return TrainResult(returns, folder, agent, agent.steps)
             finally:

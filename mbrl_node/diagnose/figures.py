@@ -1,75 +1,39 @@
-"""The figures of a report, as PNG. Only here is matplotlib imported."""
+"""The figures of a diagnosis, as PNG."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from mbrl_node.diagnose.style import (
+    COLOURS,
+    INK,
+    MUTED,
+    PALE,
+    Formatted,
+    labels,
+    legend_below,
+    log_ticks,
+    log_y,
+    percents,
+    png,
+    short,
+)
 from mbrl_node.learning.diagnostics import Diagnosis, StateMap
 from mbrl_node.learning.diagnostics.statistics import Array
 
 MOST_BARS = 10
-SIZE, DPI = (5.2, 3.5), 160  # inches; one panel each, so that a phone can show it
-# Okabe and Ito's colours, which those who see few colours can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-INK, MUTED, PALE = "#222222", "#8a8a8a", "#b9cfe0"
-
-Formatted = Callable[[float, object], str]
 
 
 def draw(d: Diagnosis) -> dict[str, bytes]:
     """Each figure that there is data for, as PNG, by name."""
-    result = {}
-    for name, function in FIGURES.items():
-        figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        axes.tick_params(labelsize=9, color=MUTED)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(MUTED)
-        if function(axes, d):
-            data = io.BytesIO()
-            figure.savefig(data, format="png", metadata={"Software": None})
-            result[name] = data.getvalue()
-    return result
-
-
-def _labels(axes: Axes, x: str, y: str, title: str) -> None:
-    axes.set_xlabel(x, fontsize=10, color=INK)
-    axes.set_ylabel(y, fontsize=10, color=INK)
-    axes.set_title(title, fontsize=11, color=INK, loc="left")
-
-
-def _outside(axes: Axes) -> None:
-    """The legend below the axes, where it hides nothing."""
-    handles, names = axes.get_legend_handles_labels()
-    axes.figure.legend(
-        handles,
-        names,
-        loc="outside lower center",
-        ncols=min(4, len(names)),
-        fontsize=9,
-        frameon=False,
-        handlelength=1.6,
-    )
-
-
-def _short(value: float, _: object = None) -> str:
-    """A tick without powers of ten."""
-    return f"{value:g}"
-
-
-def _percents(value: float, _: object = None) -> str:
-    return f"{100 * value:g} %"
+    images = {name: png(function, d) for name, function in FIGURES.items()}
+    return {name: image for name, image in images.items() if image is not None}
 
 
 def _shown(d: Diagnosis, errors: list[float]) -> list[tuple[int, str]]:
@@ -77,24 +41,6 @@ def _shown(d: Diagnosis, errors: list[float]) -> list[tuple[int, str]]:
     worst = sorted(range(len(errors)), key=lambda k: -errors[k])[: len(COLOURS)]
     few = len(d.facts.fields) <= len(COLOURS)  # then a field has the same colour in all figures
     return [(k, COLOURS[k if few else i]) for i, k in enumerate(sorted(worst))]
-
-
-def _log_ticks(axis: Axis, low: float, high: float, formatter: Formatted = _short) -> None:
-    """Plain numbers at powers of ten, and between them where there are few of those."""
-    between = "25" if high / low < 50 else ""
-    axis.set_major_formatter(FuncFormatter(formatter))
-    axis.set_minor_formatter(
-        FuncFormatter(lambda value, _: formatter(value, _) if f"{value:e}"[0] in between else "")
-        if between
-        else ""
-    )
-
-
-def _log_y(axes: Axes, formatter: Formatted = _short) -> None:
-    axes.set_yscale("log")
-    _log_ticks(axes.yaxis, *axes.get_ylim(), formatter)
-    axes.tick_params(axis="both", which="minor", labelsize=9, color=MUTED)
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
 
 
 def _one_step(axes: Axes, d: Diagnosis) -> bool:
@@ -114,12 +60,12 @@ def _one_step(axes: Axes, d: Diagnosis) -> bool:
     axes.invert_yaxis()
     most = max(value for _, step, _ in there for value in step.relative)
     axes.set_xlim(0, 1.3 * most or 1)
-    axes.xaxis.set_major_formatter(FuncFormatter(_percents))
+    axes.xaxis.set_major_formatter(FuncFormatter(percents))
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     if most > 0.5:
         axes.axvline(1, color=MUTED, linestyle="--", linewidth=1)
-    _labels(axes, "RMSE / std of the change", "", "One-step error of each field")
-    _outside(axes)
+    labels(axes, "RMSE / std of the change", "", "One-step error of each field")
+    legend_below(axes)
     return True
 
 
@@ -142,8 +88,8 @@ def _trend(axes: Axes, d: Diagnosis) -> bool:
             linewidth=1.4,
             label=f"on the last {trend.rows}, unseen by all",
         )
-    _log_y(axes, _percents)
-    _labels(
+    log_y(axes, percents)
+    labels(
         axes,
         "transitions that the version was trained on",
         "RMSE / std of the change",
@@ -166,9 +112,9 @@ def _horizon(axes: Axes, d: Diagnosis) -> bool:
     axes.set_xlim(0, x[-1])
     low = min(min(field) for field in horizon.relative)
     axes.set_ylim(max(1e-4, 0.7 * low), min(30.0, 1.6 * max(*most, *horizon.stays_all)))
-    _log_y(axes, _percents)
-    _labels(axes, "time ahead in s", "RMSE / std of the state", "Error against horizon")
-    _outside(axes)
+    log_y(axes, percents)
+    labels(axes, "time ahead in s", "RMSE / std of the state", "Error against horizon")
+    legend_below(axes)
     return True
 
 
@@ -193,9 +139,9 @@ def _calibration(axes: Axes, d: Diagnosis) -> bool:
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.01)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(_percents))
-    _labels(axes, "central interval", "held what happened", "Calibration, one step")
-    _outside(axes)
+        axis.set_major_formatter(FuncFormatter(percents))
+    labels(axes, "central interval", "held what happened", "Calibration, one step")
+    legend_below(axes)
     return True
 
 
@@ -211,14 +157,14 @@ def _calibration_horizon(axes: Axes, d: Diagnosis) -> bool:
             observed,
             color=colour,
             linewidth=1.8,
-            label=f"{_percents(level)} intervals",
+            label=f"{percents(level)} intervals",
         )
         axes.axhline(level, color=colour, linestyle="--", linewidth=1.0)
     axes.set_xlim(0, horizon.seconds[-1])
     axes.set_ylim(0, 1.02)
-    axes.yaxis.set_major_formatter(FuncFormatter(_percents))
-    _labels(axes, "time ahead in s", "held what happened", "Calibration against horizon")
-    _outside(axes)
+    axes.yaxis.set_major_formatter(FuncFormatter(percents))
+    labels(axes, "time ahead in s", "held what happened", "Calibration against horizon")
+    legend_below(axes)
     return True
 
 
@@ -238,16 +184,16 @@ def _spread(axes: Axes, d: Diagnosis) -> bool:
     ends = [min(spread.spread), max(spread.spread)]
     axes.plot(ends, ends, "--", color=MUTED, linewidth=1.2, label="equal")
     axes.set_xscale("log")
-    _log_ticks(axes.xaxis, *axes.get_xlim(), _percents)
+    log_ticks(axes.xaxis, *axes.get_xlim(), percents)
     axes.set_ylim(bottom=0.7 * float(np.percentile(spread.error, 1)))
-    _log_y(axes, _percents)
-    _labels(
+    log_y(axes, percents)
+    labels(
         axes,
         "the members' spread / std of the change",
         "error / std of the change",
         "Ensemble spread against error",
     )
-    _outside(axes)
+    legend_below(axes)
     return True
 
 
@@ -263,14 +209,14 @@ def _mismatch(axes: Axes, d: Diagnosis) -> bool:
         low, high = min(mismatch.loss), max(mismatch.loss)
         places = (-1000, -100, -30, -10, -3, 0, 3, 10, 30, 100, 1000, 10000)
         axes.set_xticks([tick for tick in places if low <= tick <= high])
-        axes.xaxis.set_major_formatter(FuncFormatter(_short))
+        axes.xaxis.set_major_formatter(FuncFormatter(short))
         axes.xaxis.set_minor_locator(NullLocator())
     bar = axes.figure.colorbar(points, ax=axes)
     bar.set_label("transitions so far", fontsize=9)
     bar.ax.tick_params(labelsize=8)
     loss = "held-out NLL, nats a field" if mismatch.likelihood else "held-out squared error"
     reward = "return" if mismatch.unit == "episode" else "mean reward of a step"
-    _labels(axes, loss, reward, f"Model loss against reward, by {mismatch.unit}")
+    labels(axes, loss, reward, f"Model loss against reward, by {mismatch.unit}")
     return True
 
 
@@ -285,13 +231,13 @@ def _returns(axes: Axes, d: Diagnosis) -> bool:
     ends = [min(both), max(both)]
     axes.plot(ends, ends, "--", color=MUTED, linewidth=1.2, label="equal")
     steps = there[-1][1].steps
-    _labels(
+    labels(
         axes,
         f"realised return of {steps} steps",
         "predicted",
         "Predicted against realised return",
     )
-    _outside(axes)
+    legend_below(axes)
     return True
 
 
@@ -308,7 +254,7 @@ def _map(
         cmap="viridis_r",
     )
     bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02)
-    _log_ticks(bar.ax.yaxis, low, high, formatter)
+    log_ticks(bar.ax.yaxis, low, high, formatter)
     bar.set_label(label, fontsize=9)
     bar.ax.tick_params(which="both", labelsize=8)
     (left, right), (bottom, top) = found.worst
@@ -328,7 +274,7 @@ def _density(axes: Axes, d: Diagnosis) -> bool:
     if d.state_map is None:
         return False
     count = np.array(d.state_map.count, dtype=np.float64)
-    _map(axes, d, d.state_map, count, "transitions", _short)
+    _map(axes, d, d.state_map, count, "transitions", short)
     axes.set_title("Where the data lies", fontsize=11, color=INK, loc="left")
     return True
 
@@ -337,7 +283,7 @@ def _error_map(axes: Axes, d: Diagnosis) -> bool:
     if d.state_map is None:
         return False
     error = np.array(d.state_map.error, dtype=np.float64)
-    _map(axes, d, d.state_map, error, "RMSE / std of the change", _percents)
+    _map(axes, d, d.state_map, error, "RMSE / std of the change", percents)
     axes.set_title("Where the model fails (red: most)", fontsize=11, color=INK, loc="left")
     return True
 

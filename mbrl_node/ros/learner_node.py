@@ -29,6 +29,7 @@ from mbrl_node.learning import (
 )
 from mbrl_node.models import InverseConfig, ModelConfig, PolicyConfig
 from mbrl_node.ros.convert import update_to_msg
+from mbrl_node.ros.curves import RunCurves
 from mbrl_node.ros.device import torch_device
 from mbrl_node.ros.events import EventPublisher
 from mbrl_node.ros.intake import Intake
@@ -103,6 +104,11 @@ class LearnerNode(Node):
             lambda: self._intake.problem or self._update_problem,
             self._paused.is_set,
         )
+        configs = {
+            **{"learner": self._config, "trainer": trainer, "model": model, "policy": policy},
+            **{"inverse": inverse, "gate": gate},
+        }
+        self._curves = RunCurves(self, self._spec.name, Path(run_dir), self._learner, configs)
         self.create_service(Promote, "~/promote", self._on_promote)
         self.create_service(SetBool, "~/pause", self._on_pause)
 
@@ -118,12 +124,14 @@ class LearnerNode(Node):
             training.start()
             while not stop.wait(0.05):
                 self._intake.store()
+                self._curves.write()
             training.join(1.0)
         deadline = time.monotonic() + LAST_WORDS
         while self._intake.hears_controller and time.monotonic() < deadline:
             self._intake.store(wait=0.05)
         self._events.flush()
         self._intake.store()
+        self._curves.write()
 
     def _train(self, stop: threading.Event) -> None:
         """Retrains whenever there is something new. Only this thread yields to everyone else, so
@@ -170,6 +178,7 @@ class LearnerNode(Node):
         while not stop.is_set():
             service.serve(timeout=0.05)
             self._intake.store()
+            self._curves.write()
 
     def _on_learn(self, stop: threading.Event, request: Any, response: Any) -> None:
         """Answers `~/learn`: one update if one is due.
@@ -237,6 +246,7 @@ class LearnerNode(Node):
 
     def close(self) -> None:
         """Closes the store and leaves the run to others."""
+        self._curves.close()
         self._learner.store.close()
         self._lock.close()
         self._end_logs()
