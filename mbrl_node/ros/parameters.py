@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ValidationError
@@ -35,12 +35,14 @@ def declare(
     description: str,
     live: bool = False,
     limits: tuple[float, float] | None = None,
+    constraints: str = "",
 ) -> Value:
     """Declares a parameter and gives its value.
 
     Args:
         live: it may be set while the node runs; else at the start only.
         limits: the least and the greatest number it may be.
+        constraints: what a value must be besides, for people to read.
 
     Raises:
         ConfigurationError: it was given with another type than the default's, or outside of its
@@ -49,7 +51,9 @@ def declare(
     if node.has_parameter(name):
         known: Value = node.get_parameter(name).value
         return known
-    descriptor = ParameterDescriptor(description=description, read_only=not live)
+    descriptor = ParameterDescriptor(
+        description=description, additional_constraints=constraints, read_only=not live
+    )
     if limits is not None and isinstance(default, int) and not isinstance(default, bool):
         low, high = (int(max(-(2**62), min(x, 2**62))) for x in limits)
         descriptor.integer_range = [IntegerRange(from_value=low, to_value=high)]
@@ -103,7 +107,13 @@ def declare_config(
         if name in usual:
             default = float(usual[name]) if isinstance(default, float) else usual[name]
         values[name] = declare(
-            node, f"{prefix}.{name}", default, field.description or "", live, _limits(field)
+            node,
+            f"{prefix}.{name}",
+            default,
+            field.description or "",
+            live,
+            _limits(field),
+            _constraints(field),
         )
     try:
         return kind.model_validate(values)
@@ -123,6 +133,19 @@ def _limits(field: FieldInfo) -> tuple[float, float] | None:
             high = float(constraint.le if isinstance(constraint, Le) else constraint.lt)  # type: ignore[arg-type]
     single = isinstance(field.default, int | float) and not isinstance(field.default, bool)
     return (low, high) if single and (low, high) != (-math.inf, math.inf) else None
+
+
+def _constraints(field: FieldInfo) -> str:
+    """What a descriptor's range cannot say: a word of a choice, an end that is open."""
+    said = []
+    if get_origin(field.annotation) is Literal:
+        said.append(f"one of {', '.join(get_args(field.annotation))}")
+    for constraint in field.metadata:
+        if isinstance(constraint, Gt):
+            said.append(f"above {constraint.gt}")
+        elif isinstance(constraint, Lt):
+            said.append(f"below {constraint.lt}")
+    return ", ".join(said)
 
 
 def _problem(prefix: str, error: ValidationError) -> str:
