@@ -188,6 +188,20 @@ def diagnose(
 
 
 @app.command
+def report(
+    run: Run,
+    output: Annotated[Path | None, _option("FILE", "HTML; default: report.html in RUN")] = None,
+    robot: Annotated[str | None, _option("NAME", "or file, where the run does not tell")] = None,
+    task: TaskName = None,
+    json_: Json = False,
+) -> None:
+    """Write a run's story as one HTML file: learning, model, faults, timing, configuration."""
+    from mbrl_node.commands import report as command_
+
+    command_.report(run, output, robot, task, json_)
+
+
+@app.command
 def models(
     run: Run,
     all_: Annotated[bool, _option("", "not only the newest 20", "all")] = False,
@@ -340,8 +354,9 @@ def _is_for_the_user(error: Exception) -> bool:
     from mbrl_node.data.exchange import ExchangeError
     from mbrl_node.learning import VersionError
     from mbrl_node.learning.diagnostics import DiagnosisError
+    from mbrl_node.report import ReportError
 
-    own = RunError | SettingsError | StoreError | VersionError | DiagnosisError
+    own = RunError | SettingsError | StoreError | VersionError | DiagnosisError | ReportError
     return isinstance(error, own | ExchangeError)
 
 
