@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -53,7 +54,6 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         self._robot: BulletRobot | None = None
         self._changes: list[tuple[str, str, float]] = []
         self._length = round(spec.episode.length / spec.dt)
-        self._place = [_column(spec, f"position.{axis}") for axis in "xyz"]
         self._clock = 0  # ns of the steps of all episodes
 
     def reset(
@@ -131,9 +131,8 @@ class RobotEnv(gymnasium.Env[Array, Array]):
     def picture(self, width: int = 480, height: int = 360) -> NDArray[np.uint8]:
         """A picture of the robot and of the place it is to come to, [height, width, 3]."""
         robot = self._made()
-        if any(column is not None for column in self._place):
-            aim = self._goals.targets
-            robot.mark(tuple(0.0 if c is None else float(aim[c]) for c in self._place))
+        if place := target_place(self.robot_spec, self._goals.targets):
+            robot.mark(place)
         return robot.picture(width, height)
 
     def close(self) -> None:
@@ -141,6 +140,14 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         if self._robot is not None:
             self._robot.close()
             self._robot = None
+
+
+def target_place(spec: RobotSpec, targets: Sequence[float] | Array) -> tuple[float, ...] | None:
+    """The place [3] that a task's targets are, m; None where they are none."""
+    columns = [_column(spec, f"position.{axis}") for axis in "xyz"]
+    if len(targets) < len(spec.target_fields) or all(column is None for column in columns):
+        return None
+    return tuple(0.0 if column is None else float(targets[column]) for column in columns)
 
 
 def _column(spec: RobotSpec, path: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from mbrl_node.spec import RobotSpec, SpecError
 from mbrl_node.spec.action import JointActionTopic
 from mbrl_node.spec.topics import JOINT_STATE
 from sim.changes import EVERYTHING, check_value
-from sim.messages import Message, empty
+from sim.messages import ODOMETRY, Message, empty
 
 
 @contextlib.contextmanager
@@ -210,7 +211,38 @@ class BulletRobot:
                 message.effort[by_index[joint.index]] = value
         return message
 
+    def show(self, kind: str, message: Message) -> None:
+        """Puts the robot where a message of one of its sensors says that it is, at rest: what
+        `message` does, the other way round. For pictures of a robot that is somewhere else; what a
+        message does not tell of is left as it is.
+
+        Args:
+            kind: the message's type.
+            message: of ROS or as `message` gives it.
+        """
+        if kind == JOINT_STATE:
+            for name, position in zip(message.name, message.position, strict=False):
+                if name in self.joints and math.isfinite(position):
+                    self._put(self.joints[name].index, position)
+        elif kind == ODOMETRY:
+            self._put_base(message.pose.pose)
+
     # What they use.
+
+    def _put(self, index: int, position: float) -> None:
+        pybullet.resetJointState(self.body, index, position, 0.0, physicsClientId=self.world)
+
+    def _put_base(self, pose: Message) -> None:
+        """A pose without a height is one on the floor, where the robot stands already."""
+        (_, _, height), _ = pybullet.getBasePositionAndOrientation(
+            self.body, physicsClientId=self.world
+        )
+        place = pose.position.x, pose.position.y, pose.position.z or height
+        turned = tuple(getattr(pose.orientation, axis) for axis in "xyzw")
+        if all(map(math.isfinite, (*place, *turned))) and any(turned):
+            pybullet.resetBasePositionAndOrientation(
+                self.body, place, turned, physicsClientId=self.world
+            )
 
     def file(self) -> Path:
         """The robot's URDF or MJCF file.
@@ -461,6 +493,7 @@ class BulletRobot:
 
     def picture(self, width: int = 480, height: int = 360) -> NDArray[np.uint8]:
         """A picture of the robot from the side, [height, width, 3]; drawn without a display."""
+        pybullet.performCollisionDetection(physicsClientId=self.world)  # where its links are now
         return self.camera.picture(self.body, self.sim.fixed_base, width, height)
 
     def close(self) -> None:

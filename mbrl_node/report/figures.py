@@ -68,11 +68,13 @@ def _returns(axes: Axes, run: RunFacts) -> bool:
     cut = [e for e in run.episodes if not e.end and np.isfinite(e.total)]
     if not over:
         return False
-    for episodes, colour, name in ((over, COLOURS[0], ""), (cut, PALE, "cut off")):
+    for episodes, colour, name in ((over, COLOURS[0], None), (cut, PALE, "cut off")):
+        if not episodes:
+            continue
         starts, ends = ([f(e) for e in episodes] for f in (run.timeline.start, run.timeline.end))
         widths = np.maximum(np.subtract(ends, starts) - 0.004 * run.duration, 0.004 * run.duration)
         totals = [e.total for e in episodes]
-        axes.bar(starts, totals, widths, align="edge", color=colour, label=name or None)
+        axes.bar(starts, totals, widths, align="edge", color=colour, label=name)
     axes.axhline(0, color=MUTED, linewidth=0.8)
     _over_time(axes, run)
     labels(axes, "robot time in s", "sum of the rewards", "Return of each episode")

@@ -111,6 +111,11 @@ class RunFacts:
         """s of the run's robot time; NaN: not known."""
         return self.timeline.sessions.get(event.session, math.nan) + event.robot_time
 
+    @property
+    def controlled(self) -> bool:
+        """Whether a control loop told of its timing."""
+        return any(math.isfinite(second.period_std) for second in self.seconds)
+
     def rise(self, name: str) -> int:
         """What a counter of `Second` has come to, over all sessions."""
         last: dict[int, int] = {}

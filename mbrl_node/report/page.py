@@ -116,7 +116,7 @@ def _tiles(run: RunFacts) -> str:
         tiles.insert(1, (str(len(run.goal.reached)), "targets reached"))
     if math.isfinite(plan):
         tiles.append((f"{1e3 * plan:.1f} ms", "a plan"))
-    if any(math.isfinite(second.period_std) for second in run.seconds):
+    if run.controlled:
         tiles.append((str(missed), f"of {len(run.records) + missed} slots missed"))
     text = "".join(f'<div class="tile"><b>{escape(a)}</b>{escape(b)}</div>' for a, b in tiles)
     return f'<div class="tiles">{text}</div>'
@@ -178,7 +178,7 @@ def _events(run: RunFacts) -> str:
 def _timing_note(run: RunFacts) -> str:
     if not run.seconds:
         text = "Nothing is known of it: the learner of this run kept no timing.jsonl."
-    elif any(math.isfinite(second.period_std) for second in run.seconds):
+    elif run.controlled:
         std, wanted = median(s.period_std for s in run.seconds), 1e3 * run.dt
         text = (
             f"From {len(run.seconds)} seconds of control; the period is to be {wanted:g} ms, and "

@@ -107,7 +107,7 @@ def _trouble(run: RunFacts) -> str:
     counts = {row.what: row.count for row in faults(run) if row.count}
     if not counts:
         return "Nothing went wrong that was noticed."
-    return "What went wrong: " + ", ".join(f"{k.lower()} {v}" for k, v in counts.items()) + "."
+    return "What went wrong: " + ", ".join(f"{k.lower()} ({v})" for k, v in counts.items()) + "."
 
 
 _PARTS = (_when, solved, _rewards, _model, _trouble)
@@ -122,17 +122,13 @@ def faults(run: RunFacts) -> list[Row]:
     def row(what: str, found: list[Any]) -> Row:
         return Row(what, len(found), found[-1].text if found else "")
 
-    missed, late = run.rise("deadline_misses"), run.rise("late_plans")
-    slots = len(run.records) + missed
     odd = int(np.sum(abs(_lengths(run) - run.dt) > 0.25 * run.dt))
-    return [
+    rows = [
         row("Stops", stops),
         row("Fallbacks", falls),
         row("Rollbacks", events["rollback"]),
         row("Robot changed", events["robot"]),
         row("Problems", events["problem"]),
-        Row("Slots missed", missed, f"{percent(missed / slots)} of {slots}" if missed else ""),
-        Row("Late plans", late, "served from the plan before" if late else ""),
         Row(
             "Steps of another length",
             odd,
@@ -140,6 +136,15 @@ def faults(run: RunFacts) -> list[Row]:
         ),
         Row("Transitions lost", run.lost, ""),
     ]
+    if run.controlled:
+        missed, late = run.rise("deadline_misses"), run.rise("late_plans")
+        slots = len(run.records) + missed
+        part = f"{percent(missed / slots)} of {slots}" if missed else ""
+        rows += [
+            Row("Slots missed", missed, part),
+            Row("Late plans", late, "what the plan before said was done" if late else ""),
+        ]
+    return rows
 
 
 def _lengths(run: RunFacts) -> Any:

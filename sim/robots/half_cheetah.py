@@ -124,3 +124,15 @@ class HalfCheetah(BulletRobot):
             set_vector(message.twist.linear, (vx, 0.0, vz))
             set_vector(message.twist.angular, (0.0, turning, 0.0))
         return message
+
+    def show(self, kind: str, message: Message) -> None:
+        """Puts the torso where a pose says, or the joints as any robot's."""
+        if kind != POSE:
+            super().show(kind, message)
+            return
+        place, turned = message.pose.position, message.pose.orientation
+        pitch = 2 * math.atan2(turned.y, turned.w)
+        values = place.x, place.z - HEIGHT, pitch
+        if all(map(math.isfinite, values)):
+            for name, value in zip(ROOT, values, strict=True):
+                self._put(self.joint(name).index, value)
