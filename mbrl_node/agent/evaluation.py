@@ -40,6 +40,7 @@ def evaluate(
     reward: RewardFunction | str | None = None,
     termination: TerminationFunction | str | None = None,
     device: str = "cpu",
+    report: Callable[[], object] = lambda: None,
 ) -> list[Episode]:
     """Acts with the newest model of a run, and learns nothing.
 
@@ -47,12 +48,17 @@ def evaluate(
         seed: of the starts.
         reward, termination: as given to `train`; needed where they were given as functions that
             cannot be imported by name.
+        report: called after each episode.
 
     Raises:
         RunError: there is no such run, it has no model yet, or its environment cannot be made.
     """
+    seen = []
     with _acting(Path(run_dir), None, reward, termination, device) as (agent, env):
-        return [_episode(agent, env, seed + k) for k in range(episodes)]
+        for k in range(episodes):
+            seen.append(_episode(agent, env, seed + k))
+            report()
+    return seen
 
 
 def record(
@@ -64,6 +70,7 @@ def record(
     reward: RewardFunction | str | None = None,
     termination: TerminationFunction | str | None = None,
     device: str = "cpu",
+    report: Callable[[], object] = lambda: None,
 ) -> Path:
     """Like `evaluate`, and films it: an MP4 file in real time.
 
@@ -86,6 +93,7 @@ def record(
         with _film(path, 1 / (agent.system.dt * every)) as add:
             for k in range(episodes):
                 _episode(agent, env, seed + k, lambda step: step % every or add(_picture(env)))
+                report()
     return path
 
 

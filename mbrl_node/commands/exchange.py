@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
 
 from mbrl_node.agent import RunError
 from mbrl_node.agent.run import only_learner, system_and_task
-from mbrl_node.commands.run_list import folders
+from mbrl_node.commands.folders import folders
+from mbrl_node.commands.waiting import waiting
 from mbrl_node.data import RunStore
 from mbrl_node.data.export import write_minari, write_npz, write_parquet
 from mbrl_node.spec import load_spec
@@ -24,6 +26,7 @@ def export(
     parquet: Path | None = None,
     minari: str | None = None,
     task: str | None = None,
+    as_json: bool = False,
 ) -> None:
     """Writes a run's transitions in each format that is named.
 
@@ -43,25 +46,46 @@ def export(
     store.close()
     if not len(records):
         raise RunError(f"{run}: has no transitions yet")
-    wrote = f"{len(records)} transitions written to"
-    if mcap is not None:
-        from mbrl_node.data.bags import write_bag
+    written: list[str] = []
+    omitted: list[str] = []
+    episodes = None
+    with waiting(f"writing {len(records)} transitions"):
+        if mcap is not None:
+            from mbrl_node.data.bags import write_bag
 
-        for omitted in write_bag(mcap, system, records, tasks):
-            print(omitted)
-        print(f"{wrote} {mcap}")
-    if npz is not None:
-        write_npz(npz, system, records, tasks)
-        print(f"{wrote} {npz}")
-    if parquet is not None:
-        write_parquet(parquet, system, records, tasks)
-        print(f"{wrote} {parquet}")
+            omitted += write_bag(mcap, system, records, tasks)
+            written.append(str(mcap))
+        if npz is not None:
+            write_npz(npz, system, records, tasks)
+            written.append(str(npz))
+        if parquet is not None:
+            write_parquet(parquet, system, records, tasks)
+            written.append(str(parquet))
+        if minari is not None:
+            episodes = write_minari(minari, system, records, tasks)
+    if as_json:
+        facts = {
+            "run": str(run),
+            "transitions": len(records),
+            "written": written,
+            "omitted": omitted,
+            "minari": minari,
+            "minari_episodes": episodes,
+        }
+        print(json.dumps(facts))
+        return
+    for line in omitted:
+        print(line)
+    for path in written:
+        print(f"{len(records)} transitions written to {path}")
     if minari is not None:
-        count = write_minari(minari, system, records, tasks)
-        print(f"{wrote} the Minari dataset {minari}, in {count} episodes")
+        where = f"the Minari dataset {minari}, in {episodes} episodes"
+        print(f"{len(records)} transitions written to {where}")
 
 
-def import_bag(bag: Path, robot: str, run_dir: Path | None = None, task: str = "") -> None:
+def import_bag(
+    bag: Path, robot: str, run_dir: Path | None = None, task: str = "", as_json: bool = False
+) -> None:
     """Adds the transitions of a bag to a run, and prints what was found.
 
     Args:
@@ -77,20 +101,33 @@ def import_bag(bag: Path, robot: str, run_dir: Path | None = None, task: str = "
     from mbrl_node.data.bags import BagError, read_bag
 
     spec = load_spec(robot, task=task)
-    found = read_bag(bag, spec)
+    with waiting(f"reading {bag.name}"):
+        found = read_bag(bag, spec)
     for warning in found.warnings:
         print(f"mbrl: warning: {warning}", file=sys.stderr)
-    for line in found.report:
+    for line in () if as_json else found.report:
         print(line)
     if not len(found.records):
         raise BagError(f"{bag}: gives no transitions of {spec.name}")
     folder = run_dir or folders()[0] / time.strftime(f"{spec.name}-%Y%m%d-%H%M%S")
-    with only_learner(folder):
+    with waiting(f"storing {len(found.records)} transitions"), only_learner(folder):
         store = RunStore(folder / _DATABASE, spec)
         new = len(store.add(found.records, found.tasks))
         store.close()
     known = len(found.records) - new
-    print(f"{new} transitions added to {folder}" + (f", {known} were there already" * (known > 0)))
     of_task = f" task:={task}" if task else ""
     launch = f"ros2 launch mbrl bringup.launch.py robot:={robot}{of_task} run_dir:={folder}"
+    if as_json:
+        facts = {
+            "run": str(folder),
+            "robot": spec.name,
+            "added": new,
+            "known": known,
+            "report": list(found.report),
+            "warnings": list(found.warnings),
+            "learn": launch,
+        }
+        print(json.dumps(facts))
+        return
+    print(f"{new} transitions added to {folder}" + (f", {known} were there already" * (known > 0)))
     print(f"learn from them:  {launch}")

@@ -39,6 +39,7 @@ def init_robot(
     command: str | None = None,
     rate: float = 25.0,
     joints: list[str] | None = None,
+    as_json: bool = False,
 ) -> None:
     """Writes a robot's file, and prints what to do with it.
 
@@ -68,13 +69,26 @@ def init_robot(
         raise SpecError([f"{path}: is there already; name another with --output"]) from None
     except OSError as error:
         raise SpecError([f"{path}: cannot be written: {error.strerror}"]) from None
-    driven_ = ", ".join(joint.name for joint in robot.driven)
-    print(f"{path}: written; {robot.command} commands drive {driven_}")
-    if passive := [joint.name for joint in robot.joints if joint not in robot.driven]:
+    driven_ = [joint.name for joint in robot.driven]
+    passive = [joint.name for joint in robot.joints if joint not in robot.driven]
+    checks = text.count("CHECK:")
+    if as_json:
+        facts = {
+            "file": str(path),
+            "command": robot.command,
+            "driven": driven_,
+            "passive": passive,
+            "left_out": robot.urdf.left_out,
+            "to_decide": checks,
+        }
+        print(json.dumps(facts))
+        return
+    print(f"{path}: written; {robot.command} commands drive {', '.join(driven_)}")
+    if passive:
         print(f"nothing drives {', '.join(passive)}")
     for name, why in robot.urdf.left_out.items():
         print(f"left out: joint {name}, which {why}")
-    print(f"decide:  the {text.count('CHECK:')} places marked CHECK")
+    print(f"decide:  the {checks} places marked CHECK")
     print(f"check:   mbrl check {path}")
     print(f"try it:  ros2 launch mbrl bringup.launch.py robot:={path}")
 

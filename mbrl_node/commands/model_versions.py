@@ -64,16 +64,20 @@ def models(run: Path, every: bool, as_json: bool) -> None:
         print(f"{len(versions) - len(shown)} older versions are not shown: --all")
 
 
-def promote(run: Path, number: int) -> None:
+def promote(run: Path, number: int, as_json: bool = False) -> None:
     """Makes a version the newest one, under a new number."""
     with _versions(run, f"{PROMOTE} '{{version: {number}}}'") as versions:
         if number == in_use(versions.all()):
             raise RunError(f"{run}: version {number} is in use already")
         version, path = versions.promote(number)
-    print(f"version {number} is in use again, as version {version.number}: {path}")
+    if as_json:
+        facts = {"run": str(run), "promoted": number, "version": version.number, "file": str(path)}
+        print(json.dumps(facts))
+    else:
+        print(f"version {number} is in use again, as version {version.number}: {path}")
 
 
-def rollback(run: Path) -> None:
+def rollback(run: Path, as_json: bool = False) -> None:
     """Goes back to the accepted version before the one in use."""
     store = RunStore(database(run), read_only=True)
     versions = store.versions()
@@ -87,7 +91,10 @@ def rollback(run: Path) -> None:
         raise RunError(f"{run}: there is no accepted version of the model to go back to")
     with _versions(run, f"{PROMOTE} '{{version: {before}}}'") as writable:
         taken = writable.roll_back(before, "taken back by mbrl rollback")
-    print(f"version {before} is in use; taken back: {', '.join(map(str, taken))}")
+    if as_json:
+        print(json.dumps({"run": str(run), "version": before, "taken_back": list(taken)}))
+    else:
+        print(f"version {before} is in use; taken back: {', '.join(map(str, taken))}")
 
 
 def in_use(versions: list[Version]) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mbrl_node.commands.folders import folders
 from mbrl_node.data import RunStore, StoreError
-
-
-def folders() -> list[Path]:
-    """Where runs are made by default: by the launch file, and by `mbrl train` in this folder."""
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return [Path(data) / "mbrl" / "runs", Path("runs")]
 
 
 def runs(as_json: bool) -> None:
@@ -26,7 +20,7 @@ def runs(as_json: bool) -> None:
     databases = [path for folder in folders() for path in folder.glob("*/transitions.db")]
     found = sorted((_facts(path) for path in databases), key=lambda run: -run["written"])
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps({"folders": [str(folder) for folder in folders()], "runs": found}))
         return
     if not found:
         print(f"there are no runs in {' or '.join(map(str, folders()))}")

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mbrl_node import cli
+from mbrl_node.commands.overview import GROUPS
 from mbrl_node.spec.robot import TASK_KEYS, RobotSpec
 from scripts.reference.markdown import code, page, table
 
@@ -106,11 +107,7 @@ def _default(part: Any) -> str:
 
 def commands() -> str:
     """The page of the command `mbrl`."""
-    names = re.findall(r"^\W*• ([\w-]+)", _help(), re.MULTILINE)
-    if not names:
-        raise SystemExit(
-            "no command in `mbrl --help`: does its layout still begin them with a dot?"
-        )
+    names = [name for group in GROUPS.values() for name in group]
     parts = [f"```text\n{_help()}```"]
     parts += [f"## mbrl {name}\n\n```text\n{_help(name)}```" for name in names]
     return page("The command mbrl", COMMANDS, parts)

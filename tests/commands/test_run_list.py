@@ -40,7 +40,7 @@ def test_runs_of_both_folders_are_listed_the_last_written_first(mbrl, home):
     os.utime(broken, (5, 5))
     code, out, err = mbrl("runs", "--json")
     assert (code, err) == (0, "")
-    new, old, bad = json.loads(out)
+    new, old, bad = json.loads(out)["runs"]
     assert new == {
         "run": "runs/new",
         "written": 2 * 10**18,
@@ -57,5 +57,6 @@ def test_runs_of_both_folders_are_listed_the_last_written_first(mbrl, home):
 
 def test_without_runs_it_says_where_it_looked(mbrl, home):
     assert mbrl("runs") == (0, f"there are no runs in {home} or runs\n", "")
-    assert mbrl("runs", "--json") == (0, "[]\n", "")
+    code, out, _ = mbrl("runs", "--json")
+    assert code == 0 and json.loads(out) == {"folders": [str(home), "runs"], "runs": []}
     assert not Path("runs").exists()
