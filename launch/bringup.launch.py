@@ -4,6 +4,7 @@ ros2 launch mbrl bringup.launch.py --show-args     explains the arguments
 """
 
 import os
+import sys
 import time
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -75,6 +76,18 @@ ARGUMENTS = [
         default_value="false",
         choices=["true", "false"],
         description="open PyBullet's window",
+    ),
+    DeclareLaunchArgument(
+        "view",
+        default_value=str(sys.stdout.isatty() and not os.environ.get("CI")).lower(),
+        choices=["true", "false"],
+        description="serve the live view, a page for a browser on this machine",
+    ),
+    DeclareLaunchArgument(
+        "record",
+        default_value="false",
+        choices=["true", "false"],
+        description="film the robot, and what the controller says, into video.mp4 in run_dir",
     ),
     DeclareLaunchArgument(
         "speed", default_value="1.0", description="simulated seconds a second (sim:=true)"
@@ -188,13 +201,21 @@ def run_dir(given: str, resume: str, robot: str) -> str:
 
 def on_exit(event, context: LaunchContext) -> list[Shutdown]:
     """A process that ended by itself ends the launch; one that died is started again by
-    `respawn`."""
+    `respawn`. Nobody misses the live view, or a film."""
+    if event.process_name.startswith(("view-", "record-")):
+        return []
     if event.returncode == CONFIGURATION_ERROR and not context.is_shutdown:
         raise RuntimeError(f"{event.process_name} cannot work as it is configured, see above")
     return [Shutdown(reason=f"{event.process_name} has ended")] if event.returncode == 0 else []
 
 
-def node(executable: str, condition: IfCondition | None, files: list, parameters: dict) -> Node:
+def node(
+    executable: str,
+    condition: IfCondition | None,
+    files: list,
+    parameters: dict,
+    respawn: bool = True,
+) -> Node:
     """One of our processes; its log lines go to the terminal, and it comes back when it dies."""
     return Node(
         package="mbrl",
@@ -202,7 +223,7 @@ def node(executable: str, condition: IfCondition | None, files: list, parameters
         name=f"mbrl_{executable}",
         condition=condition,
         output="screen",
-        respawn=True,
+        respawn=respawn,
         respawn_delay=1.0,
         parameters=[
             *files,
@@ -256,6 +277,14 @@ def nodes(files: list[str]) -> list[Node]:
             IfCondition(LaunchConfiguration("learn")),
             files,
             {**run, "sync": typed("sync", bool)},
+        ),
+        node("view", IfCondition(LaunchConfiguration("view")), files, {}, respawn=False),
+        node(
+            "record",
+            IfCondition(LaunchConfiguration("record")),
+            files,
+            {"run_dir": typed("run_dir", str)},
+            respawn=False,
         ),
     ]
 

@@ -56,15 +56,12 @@ def main(module: str, node_class: str) -> int:
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
-    from mbrl_node.data import StoreError
-    from mbrl_node.spec import PluginError, SpecError
-
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     starting = False
     try:
         try:
             _run(make(), stop)
-        except (SpecError, PluginError, StoreError, ConfigurationError) as error:
+        except _told() as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             return CONFIGURATION_ERROR
     finally:
@@ -72,6 +69,15 @@ def main(module: str, node_class: str) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # torch and DDS would take seconds to be taken apart
+
+
+def _told() -> tuple[type[Exception], ...]:
+    """What says by itself what to change. Imported when something was raised: torch comes with the
+    store, and not every process needs that."""
+    from mbrl_node.data import StoreError
+    from mbrl_node.spec import PluginError, SpecError
+
+    return SpecError, PluginError, StoreError, ConfigurationError
 
 
 def _run(node: Any, stop: threading.Event) -> None:

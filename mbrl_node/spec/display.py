@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from mbrl_node.spec.errors import Problem
-from mbrl_node.spec.parts import FrameName, SpecModel
+from mbrl_node.spec.parts import FrameName, SpecModel, Text
 
 PLACES = ("x", "y", "z", "yaw")
 
@@ -20,6 +20,11 @@ class Display(SpecModel):
     y: str | None = Field(None, description="the state field that is its y, m")
     z: str | None = Field(None, description="the state field that is its z, m")
     yaw: str | None = Field(None, description="the state field that is its turn about z, rad")
+    urdf: Text | None = Field(
+        None,
+        description="what the live view draws of the robot, beside its file or in pybullet_data; "
+        "null: sim.urdf",
+    )
 
     def check(self) -> Iterator[Problem]:
         if self.x is None and self.y is None and self.z is None:
