@@ -1,4 +1,5 @@
-"""The examples of docs/without_ros.md, run as they stand there, with fewer steps."""
+"""The examples of docs/without_ros.md in Python, run as they stand there, with fewer steps; those for
+the shell are in tests/docs."""
 
 import re
 import sys
@@ -6,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from mbrl_node import cli
 from mbrl_node.agent import RunInfo
 
 PAGE = (Path(__file__).parents[1] / "docs" / "without_ros.md").read_text(encoding="utf-8")
@@ -46,15 +46,3 @@ def test_the_python_examples_run(quick, capsys):
     (run_dir,) = (path for path in Path("runs").iterdir() if path.name != "pendulum")
     info = RunInfo.read(run_dir)
     assert (info.reward, info.termination) == ("pendulum_task:reward", "pendulum_task:termination")
-
-
-def test_the_commands_have_the_options_that_the_page_names(monkeypatch, capsys):
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
-    assert len(lines) >= 8
-    for line in lines:
-        program, command, *rest = line.partition("#")[0].split()
-        monkeypatch.setattr(sys, "argv", [program, command, "--help"])
-        with pytest.raises(SystemExit):
-            cli.main()
-        known = set(re.findall(r"--[\w-]+", capsys.readouterr().out))
-        assert {word for word in rest if word.startswith("--")} <= known
