@@ -1,5 +1,7 @@
-"""The examples of docs/without_ros.md in Python, run as they stand there, with fewer steps; those for
-the shell are in tests/docs."""
+"""The examples of docs/without_ros.md in Python, run as they stand there, with fewer steps.
+
+Those for the shell are run by tests/docs.
+"""
 
 import re
 import sys
