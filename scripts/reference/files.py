@@ -27,6 +27,7 @@ terminal."""
 LAUNCH = """\
 `ros2 launch mbrl bringup.launch.py NAME:=VALUE …`; `--show-args` prints these in a terminal. What
 cannot work is refused in a sentence before any process starts."""
+VIEW = "true in a terminal, unless CI is set"  # the default, which is found out at the start
 COMMANDS = """\
 `mbrl COMMAND --help` prints these. What cannot work is one line on stderr and exit code 2."""
 ROBOT_FILE = """\
@@ -92,6 +93,7 @@ def launch() -> str:
         choices = argument.choices
         meaning, _, _ = argument.description.partition(". Valid choices are")
         default = "".join(_default(part) for part in argument.default_value)
+        default = {"view": VIEW}.get(argument.name, default)
         named = ", ".join(code(c) for c in choices if c) if choices else ""
         rows.append([code(argument.name), code(default), named, meaning])
     shown = table(["argument", "default", "choices", "effect"], rows)

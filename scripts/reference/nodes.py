@@ -19,8 +19,10 @@ from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 
 from mbrl_node.ros.controller_node import ControllerNode
 from mbrl_node.ros.learner_node import LearnerNode
+from mbrl_node.ros.view_node import ViewNode
 from scripts.reference.markdown import code, page, table
 from sim.node import SimNode
+from sim.record_node import RecordNode
 
 ROBOT, TASK = "cartpole", "move_to"
 NOT_OURS = ("rcl_interfaces", "type_description_interfaces")
@@ -50,20 +52,22 @@ file; here those of the cart-pole with `task:=move_to`. `R` is reliable, `B` bes
 that the last messages are kept for who comes later (transient local), `V` that they are not. The
 number is the depth of the queue. What the messages hold is in [messages.md](messages.md)."""
 MORE = """\
-Where controller_manager_msgs is installed, the controller's services and its topic `activity` are
-there under its types as well ([controllers.md](../controllers.md)). A deadman switch is the topic
-of the parameter `deadman.topic` (std_msgs/msg/Bool, best effort). Services of parameters and of
-type descriptions, which every node of ROS 2 has, are left out."""
+While somebody looks, the live view hears the robot's states and the plans as well; and where the
+robot's file names no URDF, `/robot_description`. Where controller_manager_msgs is installed, the
+controller's services and its topic `activity` are there under its types as well
+([controllers.md](../controllers.md)). A deadman switch is the topic of the parameter
+`deadman.topic` (std_msgs/msg/Bool, best effort). Services of parameters and of type descriptions,
+which every node of ROS 2 has, are left out."""
 
 
 @contextlib.contextmanager
 def nodes() -> Iterator[list[Any]]:
-    """The simulator, the controller (configured) and the learner."""
+    """The simulator, the controller (configured), the learner, the live view and the film."""
     with tempfile.TemporaryDirectory() as run_dir:
         given = {"robot": ROBOT, "task": TASK, "run_dir": run_dir}
         words = [word for name, value in given.items() for word in ("-p", f"{name}:={value}")]
         rclpy.init(args=["--ros-args", "--log-level", "warn", *words])
-        made: list[Any] = [SimNode(), ControllerNode(), LearnerNode()]
+        made: list[Any] = [SimNode(), ControllerNode(), LearnerNode(), ViewNode(), RecordNode()]
         try:
             made[1].trigger_configure()
             yield made
@@ -149,8 +153,12 @@ def topics(made: list[Any]) -> str:
         own = [s for s in node.services if not _foreign(s.srv_type)]
         named = [(node.resolve_service_name(s.srv_name), s.srv_type) for s in own]
         served = [["serves", *_service(name, kind)] for name, kind in named]
-        served += [["calls", *_service(c.srv_name, c.srv_type)] for c in node.clients]
-        text += "\n\n" + table(["", "service", "type", "what it does"], served)
+        served += [
+            ["calls", *_service(node.resolve_service_name(c.srv_name), c.srv_type)]
+            for c in node.clients
+        ]
+        if served:
+            text += "\n\n" + table(["", "service", "type", "what it does"], served)
         parts.append(text)
     rows = [[code(name), *about] for name, about in MEANINGS["lock_step"].items()]
     locked = "## In lock-step (`sync:=true`)\n\n" + table(["service", "type", "what it does"], rows)
