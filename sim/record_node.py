@@ -44,6 +44,7 @@ class RecordNode(Node):
         task = declare(
             self, "task", "", "task name or path to its YAML file; empty: the file's own"
         )
+        rate = declare(self, "rate", 0.0, "control rate, Hz; 0: the robot's own")
         run_dir = declare(self, "run_dir", "", "the run's folder, where the film comes to be")
         if not run_dir:
             raise ConfigurationError("mbrl_record: parameter run_dir: must be given")
@@ -53,6 +54,7 @@ class RecordNode(Node):
                 "extra 'viz' (pip install 'mbrl-node[viz]'), or use record:=false"
             )
         self._spec = spec = load_spec(robot, task=task)
+        self._dt = 1.0 / rate if rate > 0 else spec.dt
         if spec.sim is None:
             raise ConfigurationError(
                 f"mbrl_record: {spec.name} cannot be drawn: its file has no sim section, which "
@@ -101,7 +103,7 @@ class RecordNode(Node):
     def _add(self, count: int) -> None:
         if self._status is not None and (place := target_place(self._spec, self._status.targets)):
             self._robot.mark(place)
-        caption = caption_of(self._spec, self._status, self._now)
+        caption = caption_of(self._spec, self._dt, self._status, self._now)
         frame = captioned(self._robot.picture(*SIZE), caption)
         if self._film is None:
             path = free_path(self._folder)
@@ -116,10 +118,11 @@ class RecordNode(Node):
         self._robot.close()
 
 
-def caption_of(spec: RobotSpec, s: Any, now: int) -> Caption:
+def caption_of(spec: RobotSpec, dt: float, s: Any, now: int) -> Caption:
     """What is said of a robot.
 
     Args:
+        dt: the control period, s.
         s: the controller's newest status; None: there was none.
         now: of the robot's clock, ns.
     """
@@ -127,14 +130,18 @@ def caption_of(spec: RobotSpec, s: Any, now: int) -> Caption:
     if s is None:
         return Caption(title, [], "no controller yet")
     slots = s.ticks + s.deadline_misses
-    seconds = slots * spec.dt + (now - from_time(s.header.stamp)) * 1e-9
+    seconds = slots * dt + (now - from_time(s.header.stamp)) * 1e-9
     error = "" if math.isnan(s.held_out_error) else f", error {100 * s.held_out_error:.1f} %"
-    goal = f"{s.reached_in_a_row} in a row" if spec.targets else f"{s.held_time:.1f} s"
+    goal = "goal held", f"{s.held_time:.1f} s"
+    if spec.targets:
+        goal = "targets", f"{s.reached_in_a_row} in a row"
+    elif spec.goal is None:
+        goal = "episode time", f"{s.episode_time:.1f} s"
     figures = [
         ("robot time", f"{max(0.0, seconds):.1f} s"),
         ("episode", str(s.episode)),
         ("return so far", f"{s.episode_return:.1f}"),
-        ("targets" if spec.targets else "goal held", goal),
+        goal,
         ("controller", s.acting_controller),
         ("model", f"{s.model_version}{error}" if s.model_version else "none yet"),
         ("rate", "-" if math.isnan(s.rate) else f"{s.rate:.1f} Hz, {s.deadline_misses} missed"),
