@@ -68,7 +68,7 @@ def _returns(axes: Axes, run: RunFacts) -> bool:
     cut = [e for e in run.episodes if not e.end and np.isfinite(e.total)]
     if not over:
         return False
-    for episodes, colour, name in ((over, COLOURS[0], None), (cut, PALE, "cut off")):
+    for episodes, colour, name in ((over, COLOURS[0], None), (cut, PALE, "not ended")):
         if not episodes:
             continue
         starts, ends = ([f(e) for e in episodes] for f in (run.timeline.start, run.timeline.end))

@@ -28,11 +28,13 @@ from mbrl_node.report.sentences import (
 
 OWN_CSS = """
 .story { font-size: 1.05rem; max-width: 48rem; }
-.tiles { display: flex; flex-wrap: wrap; gap: .7rem; margin: 1.2rem 0; }
+.tiles { display: grid; gap: .7rem; margin: 1.2rem 0;
+  grid-template-columns: repeat(auto-fit, minmax(7.6rem, 1fr)); }
 .tile { border: 1px solid var(--line); border-radius: .5rem; padding: .5rem .8rem;
   color: var(--muted); font-size: .875rem; }
 .tile b { display: block; color: #222; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
-.text th, .text td { text-align: left; white-space: normal; vertical-align: top; }
+.text th, .text td { text-align: left; vertical-align: top; }
+.text td { white-space: normal; }
 .some td.count { font-weight: 600; color: #b42318; }
 .none td { color: var(--muted); }
 td.bars { font-family: ui-monospace, monospace; letter-spacing: -.05em; color: #0072B2; }
@@ -107,17 +109,17 @@ def _images(images: Mapping[str, bytes], *names: str) -> str:
 def _tiles(run: RunFacts) -> str:
     missed, plan = run.rise("deadline_misses"), median(s.plan_time for s in run.seconds)
     tiles = [
-        (_solved_at(run), "robot time to solve"),
-        (seconds(run.duration), "robot time"),
-        (f"{run.count('accepted')} / {run.count('refused')}", "versions accepted / refused"),
-        (percent(newest_error(run, "held_out_error")), "error, one step ahead"),
+        (_solved_at(run), "until solved"),
+        (seconds(run.duration), "of robot time"),
+        (f"{run.count('accepted')} / {run.count('refused')}", "accepted / refused"),
+        (percent(newest_error(run, "held_out_error")), "one-step error"),
     ]
     if run.goal is not None and run.spec is not None and run.spec.targets:
         tiles.insert(1, (str(len(run.goal.reached)), "targets reached"))
     if math.isfinite(plan):
-        tiles.append((f"{1e3 * plan:.1f} ms", "a plan"))
+        tiles.append((f"{1e3 * plan:.1f} ms", "for a plan"))
     if run.controlled:
-        tiles.append((str(missed), f"of {len(run.records) + missed} slots missed"))
+        tiles.append((str(missed), "slots missed"))
     text = "".join(f'<div class="tile"><b>{escape(a)}</b>{escape(b)}</div>' for a, b in tiles)
     return f'<div class="tiles">{text}</div>'
 
