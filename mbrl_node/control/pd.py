@@ -40,8 +40,8 @@ class PDController(Controller):
     alone.
 
     Raises:
-        ValueError: the state has no position and velocity of a joint that an action drives; or the
-            gains are neither one nor one an action.
+        ValueError: the state has no position of a joint that an action drives, or no velocity where
+            kd is not 0; or the gains are neither one nor one an action.
     """
 
     Config = PDConfig
@@ -49,8 +49,8 @@ class PDController(Controller):
     def __init__(self, name: str, spec: RobotSpec, config: PDConfig | None = None) -> None:
         super().__init__(name)
         self._spec, self._safe = spec, spec.action_safe
+        self._position = self._columns("position")
         self.set_config(config or PDConfig())
-        self._position, self._velocity = (self._columns(v) for v in ("position", "velocity"))
         self._angle = spec.angle_mask[self._position]
         self._follower = Follower(Reference.of(np.zeros(spec.state_dim), spec))
 
@@ -58,7 +58,8 @@ class PDController(Controller):
         """The next action has these gains; the reference stays. May be called from any thread.
 
         Raises:
-            ValueError: the gains are neither one nor one an action; those before stay.
+            ValueError: the gains are neither one nor one an action, or the state has no velocities
+                for kd; those before stay.
         """
         actions = self._spec.action_dim
         for key, gains in (("kp", config.kp), ("kd", config.kd)):
@@ -67,7 +68,8 @@ class PDController(Controller):
                     f"{self.name}.{key}: there are {len(gains)} gains; right is 1 for all actions, "
                     f"or {actions}, one for each"
                 )
-        self._gains = np.array(config.kp), np.array(config.kd)
+        velocity = self._columns("velocity") if any(config.kd) else []
+        self._gains = np.array(config.kp), np.array(config.kd), velocity
 
     def _columns(self, value: str) -> list[int]:
         """The state columns of the joints that the actions drive, [m]."""
@@ -114,12 +116,14 @@ class PDController(Controller):
         Raises:
             FloatingPointError: one is not finite.
         """
-        kp, kd = self._gains
+        kp, kd, velocity = self._gains
         error = self._follower.look(observation.time) - observation.state
         off = error[self._position]
         off = np.where(self._angle, np.remainder(off + math.pi, 2 * math.pi) - math.pi, off)
         with np.errstate(over="ignore", invalid="ignore"):  # said below, in one line
-            action: Array = self._safe + kp * off + kd * error[self._velocity]
+            action: Array = self._safe + kp * off
+            if velocity:
+                action += kd * error[velocity]
         if not np.isfinite(action).all():
             raise FloatingPointError(f"the gains give {action} in the state {observation.state}")
         return action

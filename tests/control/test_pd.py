@@ -164,3 +164,14 @@ def test_gains_beyond_all_numbers_are_an_error_and_nothing_more():
     controller.set_reference([1e10, 0.0, 0.0, 0.0])
     with pytest.raises(FloatingPointError, match=r"the gains give \[inf\]"):
         act(controller, np.zeros(4))
+
+
+def test_without_velocities_it_needs_no_gain_of_them_and_says_so_where_there_is_one():
+    spec = load_spec("panda_velocity")
+    pd = PDController("pd", spec, PDConfig(kp=(1.0,), kd=(0.0,)))
+    state = np.full(spec.state_dim, 0.5)
+    action = pd.update(Observation(0, 0, state), np.zeros(7))
+    assert action.tolist() == [-0.5] * 7
+    with pytest.raises(ValueError, match="no velocity of 'panda_joint1'"):
+        pd.set_config(PDConfig(kp=(1.0,), kd=(1.0,)))
+    assert pd.update(Observation(0, 0, state), np.zeros(7)).tolist() == action.tolist()

@@ -6,7 +6,11 @@ import math
 import numpy as np
 import pytest
 
+from mbrl_node.control import Observation, PDConfig, PDController
+from mbrl_node.control.recovery import RecoveryRoutine
+from mbrl_node.control.safety import Envelope
 from mbrl_node.spec import load_spec
+from sim.env import RobotEnv
 from sim.messages import POSE
 from sim.robots import make_robot
 
@@ -94,3 +98,32 @@ def test_friction_that_differs_between_episodes_is_that_of_its_gears():
     robot.close()
     assert 0.8 / 1.25 < speed < 0.8 / 0.75
     assert speed != pytest.approx(0.8, rel=0.005)
+
+
+@pytest.mark.parametrize("name", ["panda_velocity", "panda_torque"])
+@pytest.mark.parametrize("seed", range(3))
+def test_it_comes_back_by_itself_from_where_its_envelope_ends(name, seed):
+    spec = load_spec(name)
+    recovery = spec.episode.recovery
+    robot, rng = RobotEnv(spec), np.random.default_rng(seed)
+    pd = PDController("pd", spec, PDConfig.model_validate(spec.settings["pd"]))
+    routine = RecoveryRoutine(spec, recovery, lambda: {"pd": pd})
+    envelope = Envelope(spec)
+    state, _ = robot.reset(seed=seed)
+    low, high = (np.array([getattr(f, end) for f in spec.action.fields]) for end in ("min", "max"))
+    action = low
+    while envelope.check(state[: spec.state_dim]) is None:
+        if rng.random() < 0.1:
+            action = rng.uniform(low, high)
+        state, *_ = robot.step(action)
+    sent = spec.action_safe
+    for k in range(round((recovery.timeout + 1.0) * spec.rate)):
+        state = state[: spec.state_dim]
+        breach = envelope.check(state)
+        seen = Observation(round(k * spec.dt * 1e9), 0, state)
+        outside = breach.message if breach else ""
+        if (sent := routine.update(seen, sent, outside)) is None:
+            break
+        state, *_ = robot.step(sent)
+    robot.close()
+    assert sent is None
