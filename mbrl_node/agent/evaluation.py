@@ -181,12 +181,13 @@ def _film(path: Path, rate: float) -> Iterator[Callable[[NDArray[np.uint8]], Non
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()  # what ffmpeg says when it cannot is a page long
         yield add
         if writer is not None:
             writer.close()
             part.replace(path)
     except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error}") from error
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         if writer is not None:
             writer.close()

@@ -255,7 +255,7 @@ def _function(given: F | str | None) -> F | None:
         found: Any = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError) as error:
         raise RunError(f"{given}: cannot be imported: {error}") from error
     if not callable(found):
         raise RunError(f"{given}: is not a function")

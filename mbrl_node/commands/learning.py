@@ -50,6 +50,7 @@ def train(
         given = settings.merged(given, {"planner": planner})
     if len(quaternions) % 4:
         raise CommandError(f"--quaternions: {len(quaternions)} columns are not four for each")
+    _check(1, seed)
     folder = run_dir or agent.default_run_dir(env)
     stop = _StopOnSignal()
     with agent.ProgressDisplay(Console(stderr=as_json)) as display:
@@ -102,7 +103,7 @@ def evaluate(
     Raises:
         CommandError, RunError: the run cannot be used.
     """
-    _check_episodes(episodes)
+    _check(episodes, seed)
     with waiting("acting, episodes", episodes) as advance:
         seen = agent.evaluate(
             run,
@@ -150,7 +151,7 @@ def play(
     Raises:
         CommandError, RunError: the run cannot be used, or the film not be written.
     """
-    _check_episodes(episodes)
+    _check(episodes, seed)
     with waiting("filming, episodes", episodes if episodes > 1 else None) as advance:
         path = agent.record(
             run,
@@ -190,9 +191,11 @@ def diagnose(
     print(json.dumps(found) if as_json else shown.get(), end="\n" if as_json else "")
 
 
-def _check_episodes(episodes: int) -> None:
+def _check(episodes: int, seed: int | None) -> None:
     if episodes < 1:
         raise CommandError(f"--episodes: {episodes} is below 1")
+    if seed is not None and seed < 0:
+        raise CommandError(f"--seed: {seed} is below 0")
 
 
 class _StopOnSignal:
