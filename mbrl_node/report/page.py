@@ -30,8 +30,8 @@ OWN_CSS = """
 .story { font-size: 1.05rem; max-width: 48rem; }
 .tiles { display: grid; gap: .7rem; margin: 1.2rem 0;
   grid-template-columns: repeat(auto-fit, minmax(7.6rem, 1fr)); }
-.tile { border: 1px solid var(--line); border-radius: .5rem; padding: .5rem .8rem;
-  color: var(--muted); font-size: .875rem; }
+.tile { border: 1px solid var(--line); border-radius: .5rem; padding: .5rem .7rem;
+  color: var(--muted); font-size: .8rem; }
 .tile b { display: block; color: #222; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
 .text th, .text td { text-align: left; vertical-align: top; }
 .text td { white-space: normal; }
