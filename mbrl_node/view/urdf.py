@@ -66,6 +66,7 @@ def load_urdf(spec: RobotSpec, source: Path | str) -> Urdf | None:
     text = source.read_text() if isinstance(source, Path) else source
     text = _OPTIONAL.sub(lambda found: os.environ.get(found[1], found[2]), text)
     meshes = _Meshes(source.parent if isinstance(source, Path) else None)
+    logging.getLogger("yourdfpy").setLevel(logging.CRITICAL)  # what it says is said below
     try:
         model = yourdfpy.URDF.load(io.BytesIO(text.encode()), filename_handler=meshes)
     except Exception as error:  # whatever somebody's file brings about

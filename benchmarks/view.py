@@ -1,0 +1,124 @@
+"""What the live view costs: the CPU time of its process while nobody looks, and with one page open.
+
+`ros2 launch mbrl bringup.launch.py view:=true`, the cart-pole at 25 Hz on the machine's clock,
+learning; the page is shown by a headless Chromium that draws in software, whose own time does not
+count. The view runs at nice 10; the share is of one core, over the whole time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from benchmarks.launching import launched
+from benchmarks.report import Row, progress, report
+
+PATIENCE = 120.0  # s until the page is there, and the robot plans
+ADDRESS = re.compile(r"the live view is at (http://127\.0\.0\.1:\d+)")
+PLANS = re.compile(r"\| model [1-9]")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+]
+
+
+def process_of(launch: subprocess.Popen[bytes]) -> Path:
+    """The folder in /proc of a launch's view.
+
+    Raises:
+        SystemExit: there is none.
+    """
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            ours = os.getsid(int(folder.name)) == launch.pid
+            if ours and any(word.endswith(b"lib/mbrl/view") for word in words):
+                return folder
+    raise SystemExit("the view has ended")
+
+
+def cpu_time(folder: Path) -> float:
+    """s of processor time that a process has used, all of its threads."""
+    fields = (folder / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def share(folder: Path, seconds: float) -> float:
+    """The part of a core that a process uses meanwhile, %."""
+    begin, before = time.monotonic(), cpu_time(folder)
+    time.sleep(seconds)
+    return 100 * (cpu_time(folder) - before) / (time.monotonic() - begin)
+
+
+def wait_for(log: Path, what: re.Pattern[str]) -> re.Match[str]:
+    """Waits until it is printed.
+
+    Raises:
+        SystemExit: it never was.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while not (found := what.search(log.read_text(errors="replace"))):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"'{what.pattern}' was not printed:\n{log.read_text()[-3000:]}")
+        time.sleep(0.2)
+    return found
+
+
+def run(seconds: float, folder: Path) -> list[Row]:
+    """A row without a page, one with a page, and one without again."""
+    log, rows = folder / "launch.log", []
+    domain = 1 + os.getpid() % 100
+    arguments = {"run_dir": folder / "run", "use_sim_time": "false", "view": "true"}
+    with launched(log, domain, **arguments) as launch, sync_playwright() as driver:
+        address = wait_for(log, ADDRESS)[1]
+        wait_for(log, PLANS)
+        view = process_of(launch)
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        for pages in (0, 1, 0):
+            page = browser.new_page(viewport={"width": 1280, "height": 800}) if pages else None
+            if page is not None:
+                page.goto(address)
+                page.get_by_role("button", name="E-STOP").wait_for()
+            time.sleep(3.0)  # what is done once is over
+            rows.append({"pages": pages, "cpu_percent_of_a_core": share(view, seconds)})
+            progress(" ".join(f"{k}={v:.3g}" for k, v in rows[-1].items()))
+            if page is not None:
+                page.close()
+        browser.close()
+    return rows
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.view",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seconds", type=float, default=30.0, help="each time (default 30)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--quick", action="store_true", help="5 s each: does it run?")
+    options = parser.parse_args()
+    if shutil.which("chromium") is None:
+        raise SystemExit("no chromium here: install Debian's package chromium")
+    with tempfile.TemporaryDirectory() as folder:
+        rows = run(5.0 if options.quick else options.seconds, Path(folder))
+    alone = max(row["cpu_percent_of_a_core"] for row in rows if not row["pages"])
+    looked_at = max(row["cpu_percent_of_a_core"] for row in rows if row["pages"])
+    summary = {"nobody_looks_percent": alone, "one_page_percent": looked_at}
+    report("What the live view costs", rows, summary, options.json)
+
+
+if __name__ == "__main__":
+    main()
