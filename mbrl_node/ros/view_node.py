@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from mbrl_msgs.msg import ControllerManagerActivity, ControllerStatus, Event, LearnerStatus
@@ -47,6 +48,7 @@ class ViewNode(Node):
         self._sights: Sights | None = None
         self._status: tuple[float, ControllerStatus] | None = None
         self._learner: tuple[float, LearnerStatus] | None = None
+        self._seconds: deque[tuple[ControllerStatus, LearnerStatus | None]] = deque()
         self._controllers: ControllerManagerActivity | None = None
         self._subscribe()
         self.get_logger().info(f"the live view is at {self._page.url}")
@@ -91,9 +93,7 @@ class ViewNode(Node):
         if message.robot != self._spec.name:
             return
         self._status = time.monotonic(), message
-        stamp = message.header.stamp
-        learner = self._learner[1] if self._learner else None
-        self._page.figures.add(message, learner, stamp.sec + 1e-9 * stamp.nanosec)
+        self._seconds.append((message, self._learner[1] if self._learner else None))
 
     def _on_learner(self, message: LearnerStatus) -> None:
         if message.robot == self._spec.name:
@@ -120,6 +120,7 @@ class ViewNode(Node):
         frame = 0
         while not stop.is_set():
             begin = time.monotonic()
+            self._remember()
             if not self._page.looked_at:
                 self._look_away()
                 frame = 0
@@ -134,6 +135,13 @@ class ViewNode(Node):
                 )
             frame += 1
             stop.wait(max(0.0, begin + FRAME - time.monotonic()))
+
+    def _remember(self) -> None:
+        """What each second was like, whether somebody looks or not."""
+        while self._seconds:
+            status, learner = self._seconds.popleft()
+            stamp = status.header.stamp
+            self._page.figures.add(status, learner, stamp.sec + 1e-9 * stamp.nanosec)
 
     def _look_away(self) -> None:
         if self._sights is not None:

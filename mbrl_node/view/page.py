@@ -172,7 +172,7 @@ class Page:
 
     def show_events(self) -> None:
         """The log as it is now, the newest first."""
-        self._events.content = events_html(sorted(self._happenings, key=lambda h: -h.stamp))
+        self._events.content = events_html(sorted(tuple(self._happenings), key=lambda h: -h.stamp))
 
     def answer(self, text: str, ok: bool) -> None:
         """What came of a button that was pressed."""
