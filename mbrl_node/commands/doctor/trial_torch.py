@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from mbrl_node.ros.told import tell
@@ -70,6 +69,8 @@ def _libraries() -> dict[str, str]:
 def _speed() -> dict[str, Any]:
     """The best library of each precision, and how many times as fast as torch it is, for the
     default model on a robot of four fields; one thread."""
+    import numpy as np
+
     from mbrl_node.models import DynamicsModel, ModelConfig
     from mbrl_node.planning.native import NativePropagation, best_library
     from mbrl_node.planning.propagation import TorchPropagation, draw
