@@ -22,6 +22,7 @@ PROGRAMS = (
     "cpupower",
 )
 SHELL = ("sh", "bash", "console", "shell")
+_CHANGES = re.compile(r"ros2 (param set|service call|lifecycle set|topic pub)|mbrl switch")
 _INLINE = re.compile(r"`((?:mbrl|python -m|ros2 launch) [^`\n]+)`")
 
 
@@ -43,16 +44,18 @@ class Command:
 
 
 def commands() -> list[Command]:
-    """All commands in blocks, each once, in the order of the pages; then those within the text."""
+    """All commands in blocks, in the order of the pages; then those within the text. Each once,
+    but for those that change a system: they are needed where they stand on their page."""
     found = [c for page in PAGES for c in _in_blocks(page)]
     found += [
         Command(page.name, text, True)
         for page in PAGES
         for text in _INLINE.findall(page.read_text(encoding="utf-8"))
     ]
-    once: dict[tuple[bool, str], Command] = {}
+    once: dict[tuple[bool, str, str], Command] = {}
     for command in found:
-        once.setdefault((command.inline, command.text), command)
+        page = command.page if _CHANGES.match(command.text) else ""
+        once.setdefault((command.inline, page, command.text), command)
     return list(once.values())
 
 
