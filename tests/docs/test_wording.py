@@ -34,6 +34,15 @@ def test_every_message_that_is_quoted_is_one_of_the_code():
             assert run in code, f"docs/debugging.md: nothing in the code says '{run}' ({line})"
 
 
+def test_every_benchmark_is_on_the_page_of_benchmarks():
+    modules = [
+        file for file in (ROOT / "benchmarks").glob("*.py") if "__main__" in file.read_text()
+    ]
+    page = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| \[?`(\w+)`", page, re.MULTILINE))
+    assert {file.stem for file in modules} == rows
+
+
 @pytest.mark.parametrize("page", NAMED)
 def test_every_parameter_and_field_that_is_named_is_there(page):
     parameters = (DOCS / "reference" / "parameters.md").read_text()
