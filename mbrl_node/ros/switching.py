@@ -38,11 +38,11 @@ class Controllers:
 
     Args:
         node: its full name, such as /mbrl_controller.
-        patience: s for the node to be found, and for each answer.
+        patience: s for the node to be found, and for each answer; None: PATIENCE.
     """
 
-    def __init__(self, node: str, patience: float = PATIENCE) -> None:
-        self._name, self._patience = node, patience
+    def __init__(self, node: str, patience: float | None = None) -> None:
+        self._name, self.patience = node, PATIENCE if patience is None else patience
 
     def __enter__(self) -> Self:
         self._context = rclpy.Context()
@@ -88,7 +88,7 @@ class Controllers:
         request = SwitchController.Request(
             activate_controllers=[name],
             strictness=SwitchController.Request.STRICT,
-            timeout=Duration(sec=int(0.8 * self._patience)),  # then it says so itself
+            timeout=Duration(sec=int(0.8 * self.patience)),  # then it says so itself
         )
         answer = self._call(self._switch, request)
         if not answer.ok:
@@ -96,22 +96,22 @@ class Controllers:
         return str(answer.message)
 
     def _call(self, client: Client, request: Any) -> Any:
-        if not client.wait_for_service(self._patience):
+        if not client.wait_for_service(self.patience):
             domain = os.environ.get("ROS_DOMAIN_ID") or "0"
-            where = f"on ROS_DOMAIN_ID {domain} within {self._patience:g} s"
+            where = f"on ROS_DOMAIN_ID {domain} within {self.patience:g} s"
             raise SwitchFailed(
                 f"no node {self._name} is heard {where}{self._others()}; start one "
                 "(ros2 launch mbrl bringup.launch.py), set its ROS_DOMAIN_ID, or name another "
                 "with --node"
             )
         future = client.call_async(request)
-        end = time.monotonic() + self._patience
+        end = time.monotonic() + self.patience
         while not future.done() and (left := end - time.monotonic()) > 0:
             self._executor.spin_once(left)
         if not future.done():
             raise SwitchFailed(
-                f"{self._name} has not answered within {self._patience:g} s: it may still switch; "
-                "`mbrl switch` tells which controller is active"
+                f"{self._name} is there, but has not answered within {self.patience:g} s; ask "
+                "again: `mbrl switch` tells which controller is active"
             )
         return future.result()
 
