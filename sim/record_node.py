@@ -25,7 +25,6 @@ from sim.env import target_place
 from sim.film import FRAMES, PACKAGES, SIZE, Caption, Film, FrameClock, captioned, free_path
 from sim.robots import make_robot
 
-NICE = 10  # all others come first
 POLL = 0.25 / FRAMES  # s
 
 
@@ -39,7 +38,6 @@ class RecordNode(Node):
 
     def __init__(self) -> None:
         super().__init__("mbrl_record")
-        os.nice(NICE)
         robot = declare(self, "robot", "cartpole", "robot name or path to its YAML file")
         task = declare(
             self, "task", "", "task name or path to its YAML file; empty: the file's own"
@@ -75,7 +73,11 @@ class RecordNode(Node):
         self._film: Film | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Films until told to stop, or the disk is full."""
+        """Films until told to stop, or the disk is full; only when nobody else wants the processor,
+        as the learner trains: what is filmed must not learn more slowly than need be."""
+        os.sched_setscheduler(
+            0, os.SCHED_IDLE, os.sched_param(0)
+        )  # 0: this thread, and the encoder
         while not stop.wait(POLL):
             self._status = self._statuses.newest() or self._status
             if not self._look():
