@@ -14,11 +14,9 @@ from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
 from mbrl_node.ros.extract import message_class
-from mbrl_node.ros.fill import filler
+from mbrl_node.ros.fill import Fill, filler
 from mbrl_node.ros.graph import OURS, resolved
-from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.spec import RobotSpec
-from mbrl_node.spec.errors import Problem, line
 from mbrl_node.spec.extract import TopicError
 from mbrl_node.view.goals import Goal
 
@@ -33,9 +31,6 @@ class Calls:
 
     Args:
         say: called with what came of each call.
-
-    Raises:
-        ConfigurationError: a message type of the targets is not known, or has no such number.
     """
 
     def __init__(self, node: Node, spec: RobotSpec, say: Say) -> None:
@@ -46,13 +41,13 @@ class Calls:
         self._release = node.create_client(Trigger, f"{OURS}/release_estop")
         self._go = node.create_client(Trigger, f"{OURS}/go")
         self._pause = node.create_client(SetBool, f"{LEARNER}/pause")
-        self._goals = []
-        for i, topic in enumerate(spec.targets):
+        self._goals: list[tuple[Any, Fill, Any] | str] = []
+        for topic in spec.targets:
             try:
                 kind, fill = message_class(topic.type), filler(topic)
-            except TopicError as error:
-                problem = Problem(("targets", i, *error.at), error.text)
-                raise ConfigurationError(line(spec.name, problem)) from None
+            except TopicError as error:  # as of an angle that can only be read
+                self._goals.append(f"{topic.topic} cannot be told from here: {error.text}")
+                continue
             name = resolved(node, topic.topic)
             self._goals.append((kind, fill, node.create_publisher(kind, name, 1)))
 
@@ -81,13 +76,17 @@ class Calls:
 
     def set_goal(self, goal: Goal, values: Sequence[float]) -> None:
         """Publishes what the task is to aim at from now on."""
-        topic, (kind, fill, publisher) = self._spec.targets[goal.index], self._goals[goal.index]
+        topic, made = self._spec.targets[goal.index], self._goals[goal.index]
+        if isinstance(made, str):
+            self._say(made, False)
+            return
         for field, value in zip(goal.fields, values, strict=True):
             if not field.min <= value <= field.max or not math.isfinite(value):
                 self._say(
                     f"{field.name}: {value:g} is not in {field.min:g} to {field.max:g}", False
                 )
                 return
+        kind, fill, publisher = made
         message = kind()
         if topic.frame:
             message.header.frame_id = topic.frame
