@@ -1,7 +1,9 @@
 """The command `mbrl`, from its arguments to what it prints and leaves behind."""
 
+import importlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mbrl_node import cli
 from mbrl_node.data import RunStore
 
 SMALL = [
@@ -115,13 +118,99 @@ def test_what_cannot_work_is_one_line_and_exit_code_2(mbrl, arguments, words):
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    ["trian", "train --stps 3", "eval", "train --steps many", "init-robot", "check a --liv"],
+    ("arguments", "words"),
+    [
+        ("trian", "'trian' is no command; did you mean 'train'?"),
+        ("nothing", "'nothing' is no command; `mbrl --help` lists them"),
+        ("train --stps 3", "--stps is no option of train; did you mean '--steps'?"),
+        ("runs --zzz", "--zzz is no option of runs; `mbrl runs --help` explains its options"),
+        ("eval", "eval needs RUN; `mbrl eval --help` explains it"),
+        ("eval run more", "eval does not know what to do with 'more'"),
+        ("init-robot", "init-robot needs URDF"),
+        ("import bag", "import needs --robot"),
+        ("train --steps", "--steps needs a value"),
+        ("train --steps many", "--steps: 'many' is not a whole number"),
+        ("promote run first", "VERSION: 'first' is not a whole number"),
+        ("check cartpole --seconds soon", "--seconds: 'soon' is not a number"),
+        ("init-robot a --command foo", "--command: 'foo' is none of effort, position, velocity"),
+    ],
 )
-def test_a_command_that_is_not_understood_is_exit_code_2(mbrl, arguments):
+def test_a_command_line_that_is_not_understood_is_one_sentence(mbrl, arguments, words):
     code, out, err = mbrl(*arguments.split())
     assert (code, out) == (2, "")
-    assert "Traceback" not in err
+    assert err.startswith(f"mbrl: {words}") and len(err.splitlines()) == 1
+
+
+def test_help_has_each_command_in_one_line_and_takes_no_time(mbrl):
+    code, out, err = mbrl("--help")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    for name in cli.COMMANDS:
+        assert sum(line.startswith(f"  {name} ") for line in lines) == 1
+    assert max(map(len, lines)) <= 80
+    assert mbrl() == (2, "", out)
+
+    program = "import sys; sys.argv[1:] = ['--help']; from mbrl_node.cli import main; main()"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5  # s of CPU
+
+
+def test_what_is_missing_is_named_and_the_doctor_with_it(mbrl, monkeypatch):
+    monkeypatch.setattr(
+        "mbrl_node.commands.bench.listed",
+        lambda as_json: importlib.import_module("no_such_package"),
+    )
+    code, out, err = mbrl("bench")
+    assert (code, out) == (2, "")
+    assert err == "mbrl: no_such_package is not installed; `mbrl doctor` says how to mend it\n"
+
+
+def test_ctrl_c_and_a_reader_who_has_seen_enough_end_it_without_a_traceback(tmp_path):
+    program = (
+        "import sys; from mbrl_node import cli; from mbrl_node.commands import bench\n"
+        "sys.argv = ['mbrl', 'bench']\n"
+        "def listed(as_json): {}\n"
+        "bench.listed = listed; cli.main()"
+    )
+    for what, code, said in (
+        ("raise KeyboardInterrupt", 130, "mbrl: interrupted\n"),
+        ("[print('line ' * 100) for _ in range(10_000)]", 141, ""),
+    ):
+        with subprocess.Popen(
+            [sys.executable, "-c", program.format(what)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            process.stdout.close()
+            assert process.stderr.read() == said
+        assert process.returncode == code
+
+
+def test_with_json_there_is_one_object_on_stdout_and_nothing_else(tmp_path):
+    """In a process of its own: what libraries in C print counts, too."""
+    run = ["--run-dir", "run", "--steps", "60", *SMALL]
+    commands = {
+        "returns": ["train", "--env", "sim:mbrl/Cartpole-v0", *run],
+        "transitions": ["export", "run", "--npz", "x.npz", "--mcap", "bag"],
+        "added": ["import", "bag", "--robot", "cartpole", "--run-dir", "again"],
+        "taken_back": ["rollback", "run"],
+        "promoted": ["promote", "run", "1"],
+    }
+    program = (
+        "import sys; from mbrl_node import cli\n"
+        f"for arguments in {list(commands.values())}:\n"
+        "    sys.argv = ['mbrl', *arguments, '--json']\n"
+        "    cli.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for key, line in zip(commands, done.stdout.splitlines(), strict=True):
+        assert key in json.loads(line)
 
 
 @pytest.mark.parametrize("arguments", ["check cartpole", "init-robot no.urdf", "--help"])
