@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 POINTS = 160  # of a curve
+RECENT = 0.5  # s since the end of a plan that is still shown
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,10 @@ class Foresight:
 
     @property
     def over(self) -> Prediction | None:
-        """The newest plan of which all has happened."""
+        """The newest plan of which all has happened, if that was now."""
         ended = (plan for plan in reversed(self._plans) if plan.end <= self.now)
-        return next(ended, None)
+        newest = next(ended, None)
+        return newest if newest is not None and newest.end > self.now - RECENT else None
 
     def trail(self, seconds: float) -> tuple[Array, Array]:
         """The times [T] and the states [T, n] measured in the last seconds."""

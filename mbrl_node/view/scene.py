@@ -151,6 +151,8 @@ class Scene:
     def show_foresight(self, foresight: Foresight) -> None:
         """The newest plan, one that is over, and what was measured while it was in use."""
         now = foresight.now
+        if foresight.ahead is None:
+            self._draw("candidates", [])
         for name, plan in (("ahead", foresight.ahead), ("over", foresight.over)):
             self._draw(name, [] if plan is None else self._ways(plan.times - now, plan.states))
         over = foresight.over

@@ -66,6 +66,13 @@ def test_it_begins_anew_when_time_does():
     assert it.now == 0.0 and it.over is None and it.ahead is None
 
 
+def test_a_plan_that_was_over_long_ago_is_not_shown():
+    it = filled(3.0)
+    for time in np.arange(3.1, 5.0, DT):
+        it.measured(time, np.array([time]))
+    assert it.over is None and it.ahead is None
+
+
 def test_it_forgets_what_is_long_over():
     times, _ = filled(20.0).trail(100.0)
     assert 3.0 <= times[-1] - times[0] <= 4.1
