@@ -22,7 +22,7 @@ PROGRAMS = (
     "cpupower",
 )
 SHELL = ("sh", "bash", "console", "shell")
-_CHANGES = re.compile(r"ros2 (param set|service call|lifecycle set|topic pub)|mbrl switch")
+_CHOOSES = re.compile(r"ros2 (param|lifecycle) set|mbrl switch ")
 _INLINE = re.compile(r"`((?:mbrl|python -m|ros2 launch) [^`\n]+)`")
 
 
@@ -45,7 +45,7 @@ class Command:
 
 def commands() -> list[Command]:
     """All commands in blocks, in the order of the pages; then those within the text. Each once,
-    but for those that change a system: they are needed where they stand on their page."""
+    but for those that choose who acts: they are needed where they stand on their page."""
     found = [c for page in PAGES for c in _in_blocks(page)]
     found += [
         Command(page.name, text, True)
@@ -54,7 +54,7 @@ def commands() -> list[Command]:
     ]
     once: dict[tuple[bool, str, str], Command] = {}
     for command in found:
-        page = command.page if _CHANGES.match(command.text) else ""
+        page = command.page if _CHOOSES.match(command.text) else ""
         once.setdefault((command.inline, page, command.text), command)
     return list(once.values())
 
