@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mbrl_node.commands.doctor import _examined, packages, ros
+from mbrl_node.commands.doctor import _examined, doctor, packages, ros
 from mbrl_node.commands.doctor.checks import LEVELS, trial
 
 ROOT = Path(__file__).parents[2]
@@ -180,6 +180,20 @@ def test_what_is_tried_may_crash_hang_or_print_whatever_it_likes():
     wrong = trial("-c", told + "raise SystemExit('this is why')", limit=30)
     assert (wrong.facts, wrong.failure) == ({"one": 1}, "this is why")
     assert trial("-c", told, limit=30).failure == ""
+
+
+def test_ctrl_c_ends_what_is_under_way():
+    pid = os.getpid()
+    program = f"import os, signal, time; os.kill({pid}, signal.SIGINT); time.sleep(600)"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mbrl_node.commands.doctor.GROUPS", {"all": (lambda: _tried(program),)})
+        with pytest.raises(KeyboardInterrupt):
+            doctor()
+
+
+def _tried(program):
+    trial("-c", program, limit=300)
+    return []
 
 
 def test_an_option_that_doctor_does_not_have_is_exit_code_2():

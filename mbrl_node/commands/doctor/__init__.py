@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from mbrl_node.commands.doctor import machine, packages, python, ros
-from mbrl_node.commands.doctor.checks import LEVELS, Check
+from mbrl_node.commands.doctor.checks import LEVELS, Check, end_trials
 from mbrl_node.commands.doctor.show import show, waiting
 
 GROUPS: dict[str, tuple[Callable[[], Iterable[Check]], ...]] = {
@@ -39,8 +39,12 @@ def doctor(as_json: bool = False) -> bool:
             advance()
             return result
 
-        for (group, _), checks in zip(steps, pool.map(examine, steps), strict=True):
-            found[group] += checks
+        try:
+            for (group, _), checks in zip(steps, pool.map(examine, steps), strict=True):
+                found[group] += checks
+        except KeyboardInterrupt:
+            end_trials()
+            raise
     everything = [check for checks in found.values() for check in checks]
     counts = {level: sum(check.level == level for check in everything) for level in LEVELS}
     if as_json:

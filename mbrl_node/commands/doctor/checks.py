@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -63,6 +64,16 @@ class Trial:
     failure: str = ""
 
 
+_running: set[subprocess.Popen[bytes]] = set()
+
+
+def end_trials() -> None:
+    """Ends those that are under way."""
+    for process in list(_running):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 def trial(*arguments: str, limit: float, environment: Mapping[str, str] | None = None) -> Trial:
     """Runs Python with these arguments.
 
@@ -79,16 +90,16 @@ def trial(*arguments: str, limit: float, environment: Mapping[str, str] | None =
         env={**os.environ, "PYTHONPATH": path, **(environment or {})},
         start_new_session=True,  # what it starts is ended with it
     )
+    _running.add(process)
     late = ""
     try:
         out, err = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         late = f"it was not done within {limit:g} s"
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    if late:
+        os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
+    finally:
+        _running.discard(process)
     facts: dict[str, Any] = {}
     for line in out.decode(errors="replace").splitlines():
         if line.startswith(MARK):
