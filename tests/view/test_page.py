@@ -135,9 +135,9 @@ def test_a_controller_that_does_not_answer_is_told_and_the_page_goes_on_when_it_
     opened, system
 ):
     system.kill("controller", signal.SIGSTOP)
-    opened.wait_for_text("controller does not answer")
     opened.swap("hold")
     opened.wait_for_text("mbrl_controller has not answered in 3 s")
+    opened.wait_for_text("controller does not answer")
     system.kill("controller", signal.SIGCONT)
     opened.wait_for_text("hold acts")
 
