@@ -56,6 +56,11 @@ def test_train_go_on_eval_play_and_diagnose(mbrl):
     assert code == 0
     assert json.loads(out)["facts"]["transitions"] == 430
     assert Path("run/diagnose/report.html").exists()
+    code, _, err = mbrl("diagnose", "run", "--task", "other")
+    assert (code, err) == (
+        2,
+        "mbrl: run: is a run of Pendulum-v1: --task needs --robot beside it\n",
+    )
 
 
 def test_a_run_of_a_learner_node_is_diagnosed_by_the_name_of_its_robot(mbrl):
@@ -102,6 +107,8 @@ def test_without_a_folder_a_new_one_is_made_in_runs(mbrl):
         ("eval . --episodes 0", "0 is below 1"),
         ("play nowhere", "nowhere: no such folder"),
         ("diagnose nowhere", "nowhere"),
+        ("eval nowhere --seed -1", "--seed: -1 is below 0"),
+        ("train --env Pendulum-v1 --seed -1", "--seed: -1 is below 0"),
         ("diagnose .", "has no transitions.db"),
         ("init-robot robot.urdf", "robot.urdf: cannot be read: No such file or directory"),
         ("check cartpole --live --seconds -1", "--seconds: -1 is not above 0"),

@@ -186,6 +186,8 @@ def system_and_task(
     """
     if robot is None and (run_dir / FILE).exists():
         info = RunInfo.read(run_dir)
+        if task_name:
+            raise RunError(f"{run_dir}: is a run of {info.env}: --task needs --robot beside it")
         env = info.make_env()
         try:
             return info.system(env), info.task(env, reward, termination)
