@@ -22,10 +22,10 @@ class Figures:
         self._episode, self._time = 0, 0.0
         shown = spec.state_names.index(spec.display.x) if spec.display and spec.display.x else 0
         first = next((k for k, field in enumerate(self._fields) if field.angle), shown)
-        self._field = gui.add_dropdown("Predicted", names, initial_value=names[first])
+        self._field = gui.add_dropdown("Field", names, initial_value=names[first])
         self._foresight = Plot(
             gui,
-            "",
+            "Prediction and what happened",
             ("happened", "was predicted", "is predicted"),
             "s from now",
             ("#495057", "#f08c00", "#2f9e44"),

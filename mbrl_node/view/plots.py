@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 MOST = 3600  # points of a curve that are kept
 SHOWN = 400  # of these, evenly
-HEIGHT = 92  # pixels
+HEIGHT = 86  # pixels
 COLOURS = ("#1c7ed6", "#f08c00", "#2f9e44", "#868e96")
 
 

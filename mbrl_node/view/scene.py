@@ -118,7 +118,7 @@ class Scene:
             cell_color=(225, 225, 225), section_color=(195, 195, 195),
         )  # fmt: skip
         flat = high[2] - low[2] < 0.3 * size and self._base.moves
-        offset = np.array([-0.2, -0.75, 0.85] if flat else [0.25, -0.8, 0.25]) * size
+        offset = np.array([-0.25, -0.95, 1.05] if flat else [0.2, -0.65, 0.2]) * size
         self._server.initial_camera.look_at = tuple(centre)
         self._server.initial_camera.position = tuple(centre + offset)
         for mark in self._marks:
