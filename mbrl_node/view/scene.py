@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import viser
 import viser.transforms
+import yourdfpy  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from viser.extras import ViserUrdf
 
@@ -118,7 +119,7 @@ class Scene:
             cell_color=(225, 225, 225), section_color=(195, 195, 195),
         )  # fmt: skip
         flat = high[2] - low[2] < 0.3 * size and self._base.moves
-        offset = np.array([-0.25, -0.95, 1.05] if flat else [0.2, -0.65, 0.2]) * size
+        offset = np.array([-0.25, -0.95, 1.05] if flat else [0.25, -0.8, 0.22]) * size
         self._server.initial_camera.look_at = tuple(centre)
         self._server.initial_camera.position = tuple(centre + offset)
         for mark in self._marks:
@@ -253,14 +254,15 @@ class Scene:
 
 def _bounds(spec: RobotSpec, urdf: Urdf | None) -> tuple[Array, Array, float]:
     """The corners [3] of what moves of a robot, or of all of it if nothing does, and how low all of
-    it reaches, m; with its joints at 0, and as they begin."""
+    it reaches, m; with its joints at 0, or amid their range where 0 is none of it, and as they
+    begin."""
     if urdf is None or urdf.model.scene.is_empty:
         return np.full(3, -0.5), np.full(3, 0.5), -0.5
     model, moving, lowest = urdf.model, [], 0.0
     fixed = model.base_link if urdf.columns else ""
     begin = {} if spec.sim is None else spec.sim.initial
     for joints in ({}, begin):
-        model.update_cfg(np.array([joints.get(name, 0.0) for name in model.actuated_joint_names]))
+        model.update_cfg(np.array([joints.get(j.name, _amid(j)) for j in model.actuated_joints]))
         for name, mesh in model.scene.geometry.items():
             pose = model.scene.graph.get(frame_to=name)[0]
             corners = mesh.bounding_box.vertices @ pose[:3, :3].T + pose[:3, 3]
@@ -269,3 +271,10 @@ def _bounds(spec: RobotSpec, urdf: Urdf | None) -> tuple[Array, Array, float]:
                 moving.append(corners)
     points = np.concatenate(moving)
     return points.min(0), points.max(0), float(lowest)
+
+
+def _amid(joint: yourdfpy.Joint) -> float:
+    limit = joint.limit
+    if limit is None or limit.lower is None or limit.upper is None:
+        return 0.0
+    return 0.0 if limit.lower <= 0.0 <= limit.upper else (limit.lower + limit.upper) / 2
