@@ -8,7 +8,7 @@ import torch
 
 from mbrl_node.models import DynamicsModel, ModelConfig, WorldModel
 from mbrl_node.models.ensemble import ACTIVATIONS
-from mbrl_node.planning import Rollout, RolloutConfig
+from mbrl_node.planning import Rollout, RolloutConfig, native
 from mbrl_node.planning.native import (
     LIBRARIES,
     PHASES,
@@ -229,3 +229,18 @@ def test_angles_far_from_zero_are_as_good_as_near(library):
         found = native.states(state, actions, draws)
         tolerance = TOLERANCE[precision(library)] + 1e-6 * abs(angle)
         torch.testing.assert_close(found, right, atol=tolerance, rtol=0)
+
+
+def test_a_damaged_library_is_done_without(tmp_path, monkeypatch, caplog):
+    for names in native.LIBRARIES.values():
+        for name in names:
+            (tmp_path / f"_{name}.so").write_bytes(b"no library")
+    monkeypatch.setattr(native, "__file__", str(tmp_path / "__init__.py"))
+    for cached in (native.load, native.best_library):
+        cached.cache_clear()
+    try:
+        assert native.best_library("fp32") is None
+        assert "damaged" in caplog.text or not native._processor_flags()
+    finally:
+        for cached in (native.load, native.best_library):
+            cached.cache_clear()

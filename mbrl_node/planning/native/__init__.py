@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from mbrl_node.planning.propagation import Draws
 from mbrl_node.spec.parts import MOST_FIELDS
 from mbrl_node.spec.task import Task
 from mbrl_node.spec.terms import BarrierConstraint, RangeTermination, TermReward
+
+log = logging.getLogger(__name__)
 
 # As in layer.h and rollout.h.
 GROUP = 12
@@ -125,7 +128,11 @@ class _Plan(ctypes.Structure):
 
 @functools.cache
 def load(name: str) -> ctypes.CDLL | None:
-    """A library, or None where it was not built or this processor lacks what it needs."""
+    """A library, or None where it was not built or this processor lacks what it needs.
+
+    Raises:
+        OSError: its file is damaged.
+    """
     needs = next(group[name] for group in LIBRARIES.values() if name in group)
     built = list(Path(__file__).parent.glob(f"_{name}.*so"))
     if not built or not set(needs) <= _processor_flags():
@@ -139,7 +146,15 @@ def load(name: str) -> ctypes.CDLL | None:
 @functools.cache
 def best_library(precision: str) -> str | None:
     """The fastest library of a precision here; None: there is none."""
-    return next((name for name in LIBRARIES[precision] if load(name)), None)
+    return next((name for name in LIBRARIES[precision] if _works(name)), None)
+
+
+def _works(name: str) -> bool:
+    try:
+        return load(name) is not None
+    except OSError as error:
+        log.warning("rollouts do without a library that is damaged: %s", error)
+        return False
 
 
 def fast_bf16() -> bool:
