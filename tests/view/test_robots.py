@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ ROBOTS = sorted(file.stem for file in (Path(__file__).parents[2] / "config/robot
 DRAWN = {"cartpole": 3, "furuta": 3, "husky": 9, "panda_velocity": 41}  # bodies
 
 
+@functools.cache
 def loaded(robot: str):
+    """The robot and its URDF, whose meshes take a second to load."""
     spec = load_spec(robot)
     return spec, load_urdf(spec, urdf_file(spec))
 
