@@ -29,7 +29,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-import os
 import shutil
 import statistics
 import subprocess
@@ -49,6 +48,7 @@ from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 
+from benchmarks.domains import free_domain
 from benchmarks.launching import launched
 from benchmarks.report import Row, progress, report
 from mbrl_node.ros.convert import from_time
@@ -247,17 +247,16 @@ def of_seed(
         robot = robot_file(folder)
         spec = load_spec(str(robot))
         usual = {"robot": robot, "seed": seed, "sync": str(not real_time).lower()}
-        domains = (1 + n % 100 for n in itertools.count(os.getpid() + 10 * seed))
         learned = folder / "learned"
         duration = {"duration": times.learning, "run_dir": learned}
-        with launched(folder / "learned.log", next(domains), **usual, **duration) as launch:
+        with launched(folder / "learned.log", free_domain(), **usual, **duration) as launch:
             launch.wait()
         for change, request in chosen.items():
             for mode in ("learning", "frozen"):
                 run_dir = folder / f"{change}-{mode}"
                 shutil.copytree(learned, run_dir)
                 log = folder / f"{change}-{mode}.log"
-                domain = next(domains)
+                domain = free_domain()
                 with launched(log, domain, **usual, run_dir=run_dir) as launch:
                     row = adapt(spec, domain, launch, request, mode == "frozen", times)
                 yield {"seed": seed, "change": change, "mode": mode, **row}

@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import fault_control, fault_inputs, fault_system
+from benchmarks.domains import free_domain
 from benchmarks.fault_rig import ControllerRig, Rig
 from benchmarks.fault_robot import launched_robot, scripted_robot, spoil_models, train_models
 from benchmarks.fault_system import LaunchedRig, SilentRig, SimulatorRig
@@ -96,7 +97,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="faults whose name has this in it")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+    os.environ["ROS_DOMAIN_ID"] = str(free_domain())
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"  # no real robot hears of this
     faults = [f for f in FAULTS if (f.quick or not arguments.quick) and arguments.only in f.name]
     results = []

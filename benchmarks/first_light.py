@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import statistics
 import tempfile
 import time
@@ -21,13 +20,14 @@ from mbrl_msgs.msg import ControllerStatus
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 
+from benchmarks.domains import free_domain
 from benchmarks.launching import launched
 from benchmarks.report import Row, progress, report
 
 
 def run(seed: int, limit: float, arguments: list[str]) -> Row:
     """One launch: until it is solved, or for `limit` s of robot time."""
-    domain = 1 + (os.getpid() + seed) % 100
+    domain = free_domain()
     context = Context()
     rclpy.init(args=[], context=context, domain_id=domain)
     node = rclpy.create_node("first_light", context=context)

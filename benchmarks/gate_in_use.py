@@ -20,9 +20,7 @@ steps that the robot made with actions of the bad model; and whether the pole le
 from __future__ import annotations
 
 import argparse
-import itertools
 import math
-import os
 import subprocess
 import tempfile
 from copy import deepcopy
@@ -33,6 +31,7 @@ import torch
 from mbrl_msgs.msg import Event, ModelUpdate, Transition
 
 from benchmarks.adapt import Watcher, robot_file
+from benchmarks.domains import free_domain
 from benchmarks.launching import launched
 from benchmarks.report import Row, progress, report
 from mbrl_node.data import ReplayBuffer, RunStore
@@ -149,13 +148,12 @@ def in_use(count: int = len(KINDS)) -> tuple[list[Row], Row]:
         folder = Path(name)
         robot = robot_file(folder)
         spec = load_spec(str(robot))
-        domains = (1 + n % 100 for n in itertools.count(os.getpid()))
         run: dict[str, Any] = {"robot": robot, "seed": 0, "run_dir": folder / "run"}
         progress(f"learning for {LEARNING:g} s of robot time")
-        with launched(folder / "learned.log", next(domains), **run, duration=LEARNING) as launch:
+        with launched(folder / "learned.log", free_domain(), **run, duration=LEARNING) as launch:
             launch.wait()
         cases = written(folder / "run", folder / "sabotaged", KINDS[:count], spec)
-        domain = next(domains)
+        domain = free_domain()
         rows = []
         with launched(folder / "in_use.log", domain, **run, learn="false") as launch:
             it = Tempter(spec, domain, launch)

@@ -36,6 +36,7 @@ from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
+from benchmarks.domains import free_domain
 from benchmarks.launching import PROCESSES, launched, processes
 from benchmarks.report import Row, progress, report
 from mbrl_node.spec import load_spec
@@ -110,7 +111,7 @@ def core_times() -> np.ndarray[Any, Any]:
 
 def run(case: Case, seconds: float, folder: Path, run_dir: Path) -> Row:
     """One launch, looked at for so long."""
-    domain = 1 + (os.getpid() + hash(case.name)) % 100
+    domain = free_domain()
     context = rclpy.Context()
     rclpy.init(args=[], context=context, domain_id=domain)
     node = rclpy.create_node("loop", context=context)

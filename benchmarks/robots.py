@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import shutil
 import statistics
 import tempfile
@@ -27,6 +26,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 import rclpy
 import yaml
@@ -34,6 +34,7 @@ from mbrl_msgs.msg import ControllerStatus, Transition
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 
+from benchmarks.domains import free_domain
 from benchmarks.launching import launched
 from benchmarks.report import Row, progress, report
 from mbrl_node.ros.convert import from_time
@@ -199,15 +200,22 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     robots, seeds = (["husky"], 1) if args.quick else (args.robots, args.seeds)
-    domain = 1 + os.getpid() % 90
     with tempfile.TemporaryDirectory() as folder:
         chosen = list(cases(robots, args.rough, Path(folder)))
+        domains: SimpleQueue[int] = SimpleQueue()
+        for _ in range(args.jobs):
+            domains.put(free_domain())
+
+        def learn(case: Case, seed: int) -> Row:
+            domain = domains.get()
+            row = run(case, seed, domain, 4.0 if args.quick else case.limit)
+            domains.put(domain)
+            return row
+
         with ThreadPoolExecutor(args.jobs) as pool:
-            futures = [
-                pool.submit(run, case, seed, domain + k % 10, 4.0 if args.quick else case.limit)
-                for k, (case, seed) in enumerate((c, s) for c in chosen for s in range(seeds))
-            ]
+            futures = [pool.submit(learn, case, seed) for case in chosen for seed in range(seeds)]
             rows = [future.result() for future in futures]
+        domain = domains.get()
         for case in chosen:
             seconds = 2.0 if args.quick else REAL_TIME
             measured = run(case, 0, domain, seconds, real_time=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,7 @@ from mbrl_msgs.msg import ControllerStatus, LearnerStatus
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 
+from benchmarks.domains import free_domain
 from benchmarks.launching import launched, processes
 from benchmarks.report import Row, progress, report
 from mbrl_node.ros.convert import from_time
@@ -40,7 +40,7 @@ def memory(launch: subprocess.Popen[bytes]) -> dict[str, float]:
 
 def run(minutes: int, rate: float, folder: Path) -> list[Row]:
     """A row a minute."""
-    domain = 1 + os.getpid() % 100
+    domain = free_domain()
     context = Context()
     rclpy.init(args=[], context=context, domain_id=domain)
     node = rclpy.create_node("soak", context=context)

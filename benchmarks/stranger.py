@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.domains import free_domain
 from benchmarks.report import Row, progress, report
 
 ROOT = Path(__file__).parents[1]
@@ -97,7 +98,7 @@ def environment(home: Path) -> dict[str, str]:
         "PATH": ":".join(path),
         "TERM": "xterm-256color",
         "XDG_DATA_HOME": str(home),
-        "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
+        "ROS_DOMAIN_ID": str(free_domain()),
     }
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from benchmarks.domains import free_domain
 from benchmarks.launching import launched
 from benchmarks.report import Row, progress, report
 
@@ -78,7 +79,7 @@ def wait_for(log: Path, what: re.Pattern[str]) -> re.Match[str]:
 def run(seconds: float, folder: Path) -> list[Row]:
     """A row without a page, one with a page, and one without again."""
     log, rows = folder / "launch.log", []
-    domain = 1 + os.getpid() % 100
+    domain = free_domain()
     arguments = {"run_dir": folder / "run", "use_sim_time": "false", "view": "true"}
     with launched(log, domain, **arguments) as launch, sync_playwright() as driver:
         address = wait_for(log, ADDRESS)[1]
