@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,9 +67,6 @@ AFTER = {
         RELEASE,
     ),
 }
-LOOKS = re.compile(
-    r"ros2 (\w+ (list|info|echo|hz|get|describe|show)|service call \S+/list_)|mbrl switch$"
-)
 # What the moment decides, and what says that it was done already when it is told again.
 MAY_REFUSE = ("/mbrl_controller/go", "/mbrl_controller/rollback", "/load_controller")
 VERSION = "1"  # of the model: kept for ever
@@ -129,26 +125,21 @@ def tell(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def tell_all(folder: Path) -> dict[str, subprocess.CompletedProcess[str]]:
-    """Tells the system every command that is for it, in the order of the pages. Those that only
-    look are told beside others that do."""
-    answers, looks = {}, []
-    with ThreadPoolExecutor(4) as pool:
-        for command in commands():
-            if kind(command) != "system":
-                continue
-            if LOOKS.match(command.text):
-                looks.append((command, pool.submit(tell, command.text, folder)))
-                continue
-            wait([answer for _, answer in looks])
-            for line in _lines(BEFORE, command):
-                tell(line, folder)
+    """Tells the system every command that is for it, in the order of the pages; one at a time, as
+    who comes and goes in a hurry is not always seen by all others."""
+    answers = {}
+    for command in commands():
+        if kind(command) != "system":
+            continue
+        for line in _lines(BEFORE, command):
+            tell(line, folder)
+        answer = tell(command.text, folder)
+        if answer.returncode == LATE:  # now and then DDS loses an answer under load
             answer = tell(command.text, folder)
-            if answer.returncode == LATE:  # now and then DDS loses an answer under load
-                answer = tell(command.text, folder)
-            answers[str(command)] = answer
-            for line in _lines(AFTER, command):
-                tell(line, folder)
-        return answers | {str(command): answer.result() for command, answer in looks}
+        answers[str(command)] = answer
+        for line in _lines(AFTER, command):
+            tell(line, folder)
+    return answers
 
 
 def _lines(table: dict[str, tuple[str, ...]], command: Command) -> list[str]:
