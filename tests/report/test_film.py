@@ -26,9 +26,10 @@ def frames_of(path):
 def test_a_launched_system_is_filmed_in_robot_time(launched_run):
     frames = frames_of(launched_run.folder / "video.mp4")
     assert frames[0].shape == (SIZE[1] + BAR, SIZE[0], 3)
-    # Control begins some time after the simulator, whose clock is that of the wall or slower.
+    # Control begins some time after the simulator, whose clock is that of the wall or slower; the
+    # film begins when a process that takes what others leave has started.
     length = len(frames) / FRAMES
-    assert launched_run.moved - 0.5 < length < launched_run.lasted
+    assert 0.3 * launched_run.moved < length < launched_run.lasted
     robot = [frame[: SIZE[1]].astype(int) for frame in frames]
     assert np.abs(robot[-1] - robot[0]).max() > 100  # it has moved
     bar = [frame[SIZE[1] :].astype(int) for frame in frames]
