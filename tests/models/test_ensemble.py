@@ -113,4 +113,5 @@ def test_selected_members_are_kept_in_order_and_as_they_were():
     net.select(torch.tensor([3, 1]))
     after = net(x.expand(2, -1, -1))
     assert net.members == 2
-    assert all(torch.equal(a, b[[3, 1]]) for a, b in zip(after, before, strict=True))
+    for a, b in zip(after, before, strict=True):  # products of another size are rounded otherwise
+        torch.testing.assert_close(a, b[[3, 1]])
