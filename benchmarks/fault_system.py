@@ -257,9 +257,10 @@ def controller_killed(trial: Trial, rig: LaunchedRig) -> None:
     trial.begin()
     rig.kill("controller")
     trial.over()
+    time.sleep(0.5)  # its last has come; the next process is started after a second
+    rig.commands.restart()
     trial.says("", "no command for")
     trial.commanded("nothing (the driver's timeout acts)")
-    rig.commands.restart()
 
     def safe() -> list[float]:
         return [at for at, effort in list(rig.efforts) if at > trial.began and effort == 0.0]

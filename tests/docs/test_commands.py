@@ -37,7 +37,7 @@ NOT_HERE = {  # a part of a command: why it is not run here
     "controller:=brake": "as above",
     "[brake]": "as above",
     "BAG --robot ROBOT": "a synopsis; the commands below it on the page are run",
-    "python -m pytest -n 2": "this is it",
+    "python -m pytest": "this is it",
     "tensorboard ": "a package of its own, which is no dependency",
     "ssh ": "to a robot",
 }

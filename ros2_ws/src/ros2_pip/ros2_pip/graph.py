@@ -22,6 +22,8 @@ from .cli import Failure
 HIDDEN = "_"
 QUIET_S = 0.5
 """Discovery is taken to be over when nothing new has come for this long"""
+SOUGHT_QUIET_S = 1.5
+"""the same, where one that is looked for has not been seen,"""
 LIMIT_S = 4.0
 """and all participants on this machine are known, but in any case after this long. (It is a little
 above the 3 s between two announcements of a Fast DDS participant: its answer to a new participant
@@ -48,20 +50,22 @@ def cli_node(name: str | None = None) -> Iterator[Node]:
         rclpy.try_shutdown()
 
 
-def settle(node: Node, found: Callable[[], Any] = lambda: None) -> Any:
+def settle(node: Node, found: Callable[[], Any] | None = None) -> Any:
     """Wait for discovery.
 
     Args:
         node: The node that listens.
         found: Returns what is looked for once it is there; None or something false until then.
+            None: nothing in particular is.
 
     Returns:
         What `found` returned last.
     """
     start = last_change = time.monotonic()
+    quiet = QUIET_S if found is None else SOUGHT_QUIET_S
     snapshot: Any = None
     while True:
-        result = found()
+        result = found() if found is not None else None
         now = time.monotonic()
         if result or now - start > LIMIT_S or not rclpy.ok():
             return result
@@ -72,7 +76,7 @@ def settle(node: Node, found: Callable[[], Any] = lambda: None) -> Any:
         )
         if current != snapshot:
             snapshot, last_change = current, now
-        elif now - last_change > QUIET_S and _known_participants(node) >= _local_participants():
+        elif now - last_change > quiet and _known_participants(node) >= _local_participants():
             return result
         time.sleep(0.02)
 
