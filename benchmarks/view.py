@@ -19,6 +19,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from benchmarks.browser import MISSING, open_browser
 from benchmarks.domains import free_domain
 from benchmarks.launching import launched
 from benchmarks.report import Row, progress, report
@@ -26,12 +27,6 @@ from benchmarks.report import Row, progress, report
 PATIENCE = 120.0  # s until the page is there, and the robot plans
 ADDRESS = re.compile(r"the live view is at (http://127\.0\.0\.1:\d+)")
 PLANS = re.compile(r"\| model [1-9]")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-]
 
 
 def process_of(launch: subprocess.Popen[bytes]) -> Path:
@@ -85,7 +80,7 @@ def run(seconds: float, folder: Path) -> list[Row]:
         address = wait_for(log, ADDRESS)[1]
         wait_for(log, PLANS)
         view = process_of(launch)
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        browser = open_browser(driver)
         for pages in (0, 1, 0):
             page = browser.new_page(viewport={"width": 1280, "height": 800}) if pages else None
             if page is not None:
@@ -112,7 +107,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="5 s each: does it run?")
     options = parser.parse_args()
     if shutil.which("chromium") is None:
-        raise SystemExit("no chromium here: install Debian's package chromium")
+        raise SystemExit(MISSING)
     with tempfile.TemporaryDirectory() as folder:
         rows = run(5.0 if options.quick else options.seconds, Path(folder))
     alone = max(row["cpu_percent_of_a_core"] for row in rows if not row["pages"])

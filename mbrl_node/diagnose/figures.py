@@ -21,7 +21,7 @@ from mbrl_node.diagnose.style import (
     log_ticks,
     log_y,
     percents,
-    png,
+    pngs,
     short,
 )
 from mbrl_node.learning.diagnostics import Diagnosis, StateMap
@@ -32,8 +32,7 @@ MOST_BARS = 10
 
 def draw(d: Diagnosis) -> dict[str, bytes]:
     """Each figure that there is data for, as PNG, by name."""
-    images = {name: png(function, d) for name, function in FIGURES.items()}
-    return {name: image for name, image in images.items() if image is not None}
+    return pngs(FIGURES, d)
 
 
 def _shown(d: Diagnosis, errors: list[float]) -> list[tuple[int, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from matplotlib.axes import Axes
@@ -41,6 +41,14 @@ def png(
     data = io.BytesIO()
     figure.savefig(data, format="png", metadata={"Software": None})
     return data.getvalue()
+
+
+def pngs(
+    figures: Mapping[str, Callable[[Axes, Subject], bool]], subject: Subject
+) -> dict[str, bytes]:
+    """Each figure that there is data for, as PNG, by name."""
+    images = {name: png(draw, subject) for name, draw in figures.items()}
+    return {name: image for name, image in images.items() if image is not None}
 
 
 def labels(axes: Axes, x: str, y: str, title: str) -> None:

@@ -18,7 +18,7 @@ from mbrl_node.diagnose.style import (
     log_ticks,
     log_y,
     percents,
-    png,
+    pngs,
     short,
 )
 from mbrl_node.report.gather import Array, RunFacts
@@ -29,8 +29,7 @@ BINS = 40
 
 def draw(run: RunFacts) -> dict[str, bytes]:
     """Each figure that there is data for, as PNG, by name."""
-    images = {name: png(function, run) for name, function in FIGURES.items()}
-    return {name: image for name, image in images.items() if image is not None}
+    return pngs(FIGURES, run)
 
 
 def _over_time(axes: Axes, run: RunFacts) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mbrl_node.diagnose.findings import number, percent
+from mbrl_node.learning.learner import is_one_step
 from mbrl_node.report.gather import RunFacts
 
 FAULTS = ("stop", "fallback", "rollback", "robot", "problem")  # kinds of events
@@ -122,7 +123,7 @@ def faults(run: RunFacts) -> list[Row]:
     def row(what: str, found: list[Any]) -> Row:
         return Row(what, len(found), found[-1].text if found else "")
 
-    odd = int(np.sum(abs(_lengths(run) - run.dt) > 0.25 * run.dt))
+    odd = int(np.sum(~is_one_step(run.records, run.dt)))
     rows = [
         row("Stops", stops),
         row("Fallbacks", falls),
@@ -145,10 +146,6 @@ def faults(run: RunFacts) -> list[Row]:
             Row("Late plans", late, "what the plan before said was done" if late else ""),
         ]
     return rows
-
-
-def _lengths(run: RunFacts) -> Any:
-    return (run.records["next_stamp"] - run.records["stamp"]) * 1e-9
 
 
 def refusals(run: RunFacts) -> list[Row]:

@@ -9,14 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from benchmarks.browser import MISSING, open_browser
+
 playwright = pytest.importorskip("playwright.sync_api")
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-]
 INSTALL = (
     ["apt-get", "update"],
     ["apt-get", "install", "-y", "--no-install-recommends", "chromium"],
@@ -28,7 +24,7 @@ def browser() -> Iterator[playwright.Browser]:
     """A browser; the tests are skipped where there is none and none can be installed."""
     if shutil.which("chromium") is None:
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
-            pytest.skip("no chromium here: install Debian's package chromium")
+            pytest.skip(MISSING)
         for command in INSTALL:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
@@ -36,6 +32,6 @@ def browser() -> Iterator[playwright.Browser]:
                     f"no chromium here, and {' '.join(command)} fails: {done.stderr[-300:]}"
                 )
     with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        opened = open_browser(driver)
         yield opened
         opened.close()

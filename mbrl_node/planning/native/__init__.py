@@ -131,7 +131,7 @@ def load(name: str) -> ctypes.CDLL | None:
     """A library, or None where it was not built or this processor lacks what it needs.
 
     Raises:
-        OSError: its file is damaged.
+        OSError, AttributeError: its file is damaged.
     """
     needs = next(group[name] for group in LIBRARIES.values() if name in group)
     built = list(Path(__file__).parent.glob(f"_{name}.*so"))
@@ -152,7 +152,7 @@ def best_library(precision: str) -> str | None:
 def _works(name: str) -> bool:
     try:
         return load(name) is not None
-    except OSError as error:
+    except (OSError, AttributeError) as error:
         log.warning("rollouts do without a library that is damaged: %s", error)
         return False
 
