@@ -79,11 +79,18 @@ class LaunchedRig(EffortRig):
         return max((b - a for a, b in itertools.pairwise(times)), default=0.0) > LATE
 
     def restore(self) -> None:
-        """It plans with a model."""
+        """It plans with a model, and the robot does as it is commanded.
+
+        A process that was just started is not found by all others at the same moment.
+        """
         self._seen, begin = len(self.efforts), time.time()
         self.wait(
             lambda: any(a > begin and t.controller == "mppi" for a, t in self.transitions[-5:]),
             "planning",
+        )
+        self.wait(
+            lambda: any(at > begin and effort for at, effort in self.efforts[-5:]),
+            "a state of the robot with a planned effort",
         )
 
     def kill(self, executable: str, number: int = signal.SIGKILL) -> None:
