@@ -3,6 +3,7 @@
 import itertools
 import math
 import signal
+from pathlib import Path
 
 import numpy as np
 
@@ -29,6 +30,12 @@ def test_it_explores_learns_and_plans_with_what_it_learned(system):
     assert list(plan.state_names) == list(SPEC.state_names) and np.isfinite(states).all()
     assert len(plan.actions) == plan.horizon and np.abs(plan.actions).max() <= 5.0
     assert ns(plan.header.stamp) % PERIOD == 0
+
+
+def test_no_process_uses_memory_that_would_be_spoilt_when_it_is_killed(system):
+    nodes = [pid for pid, command in system.processes().items() if "lib/mbrl/" in command]
+    maps = [Path(f"/proc/{pid}/maps").read_text() for pid in nodes]
+    assert len(maps) == 3 and not any("/dev/shm/fastrtps" in text for text in maps)
 
 
 def test_transitions_are_numbered_without_gaps_and_follow_from_each_other(system):

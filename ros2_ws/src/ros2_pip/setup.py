@@ -8,7 +8,6 @@ setup(
     packages=find_packages(
         include=["launch", "launch.*", "launch_ros", "launch_ros.*", "ros2_pip", "ros2_pip.*"]
     ),
-    package_data={"ros2_pip": ["quick_discovery.xml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/ros2_pip"]),
         ("share/ros2_pip", ["package.xml"]),

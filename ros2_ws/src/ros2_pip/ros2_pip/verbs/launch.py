@@ -15,7 +15,6 @@ from launch.launch_service import describe_error
 from launch.logging import get_logger, log_launch_config
 
 from ..cli import Failure
-from ..fastdds import use_quick_discovery
 from ..packages import find_package_share, package_exists
 
 BUILT_IN_ARGUMENTS = ("emulate_tty", "launch-prefix", "sigkill_timeout", "sigterm_timeout")
@@ -88,7 +87,6 @@ def main(args: argparse.Namespace) -> int:
     arguments = parse_arguments(words)
     if args.show_all:
         os.environ["OVERRIDE_LAUNCH_PROCESS_OUTPUT"] = "both"
-    use_quick_discovery()
     os.environ.setdefault("PYTHONUNBUFFERED", "1")  # lines of Python nodes come at once
     source = AnyLaunchDescriptionSource(path)
     try:

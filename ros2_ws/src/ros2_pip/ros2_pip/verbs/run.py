@@ -7,7 +7,6 @@ import os
 import shlex
 
 from ..cli import Failure
-from ..fastdds import use_quick_discovery
 from ..packages import find_executables
 
 
@@ -37,7 +36,6 @@ def main(args: argparse.Namespace) -> int:
             f"(there: {known})"
         )
     command = [*shlex.split(args.prefix or ""), matches[0], *args.argv]
-    use_quick_discovery()
     try:
         os.execvp(command[0], command)
     except OSError as error:
