@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 60.0  # s for its end
+TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 PROCESSES = {
     "sim": b"lib/mbrl/sim",
     "controller": b"lib/mbrl/controller",
     "planner": b"mbrl_node.control.plan_server",
     "learner": b"lib/mbrl/learner",
+    "view": b"lib/mbrl/view",
 }
 
 
@@ -66,4 +68,14 @@ def processes(launch: subprocess.Popen[bytes]) -> dict[str, Path]:
             for name, program in PROCESSES.items():
                 if any(word.endswith(program) for word in words):
                     result[name] = folder
+    return result
+
+
+def cpu_times(launch: subprocess.Popen[bytes]) -> dict[str, float]:
+    """s of a core that each of the launched processes has used, all of its threads."""
+    result: dict[str, float] = {}
+    for name, folder in processes(launch).items():
+        with contextlib.suppress(OSError):  # it has just ended
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            result[name] = (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
     return result

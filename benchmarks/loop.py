@@ -17,11 +17,8 @@ core share of each process, and how busy each core was
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
-import os
 import statistics
-import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -37,12 +34,11 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
 from benchmarks.domains import free_domain
-from benchmarks.launching import PROCESSES, launched, processes
+from benchmarks.launching import PROCESSES, TICKS_A_SECOND, cpu_times, launched
 from benchmarks.report import Row, progress, report
 from mbrl_node.spec import load_spec
 
 WARM_UP = 5.0  # s after the chosen controller began to act
-TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -86,16 +82,6 @@ def parameter_file(folder: Path, case: Case) -> Path:
     sections["policy"]["train"] = case.controller == "policy"
     result = folder / "parameters.yaml"
     result.write_text(yaml.safe_dump(usual))
-    return result
-
-
-def cpu_times(launch: subprocess.Popen[bytes]) -> dict[str, float]:
-    """s of a core that each of the launched processes has used."""
-    result: dict[str, float] = {}
-    for name, folder in processes(launch).items():
-        with contextlib.suppress(OSError):  # it has just ended
-            fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
-            result[name] = (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
     return result
 
 
@@ -172,7 +158,7 @@ def run(case: Case, seconds: float, folder: Path, run_dir: Path) -> Row:
         "late_plans": seen.status[-1].late_plans,
         "models_a_second": (seen.status[-1].model_version - models) / elapsed,
         "latency_ms": latency(seen),
-        **{f"{name}_core": used.get(name, 0.0) for name in PROCESSES},
+        **{f"{name}_core": used[name] for name in PROCESSES if name in used},
         "cores_busy": " ".join(f"{share:.2f}" for share in busy),
     }
 

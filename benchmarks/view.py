@@ -8,8 +8,6 @@ count. The view runs at nice 10; the share is of one core, over the whole time.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import re
 import shutil
 import subprocess
@@ -21,7 +19,7 @@ from playwright.sync_api import sync_playwright
 
 from benchmarks.browser import MISSING, open_browser
 from benchmarks.domains import free_domain
-from benchmarks.launching import launched
+from benchmarks.launching import cpu_times, launched
 from benchmarks.report import Row, progress, report
 
 PATIENCE = 120.0  # s until the page is there, and the robot plans
@@ -29,32 +27,15 @@ ADDRESS = re.compile(r"the live view is at (http://127\.0\.0\.1:\d+)")
 PLANS = re.compile(r"\| model [1-9]")
 
 
-def process_of(launch: subprocess.Popen[bytes]) -> Path:
-    """The folder in /proc of a launch's view.
+def share(launch: subprocess.Popen[bytes], seconds: float) -> float:
+    """The part of a core that a launch's view uses meanwhile, %.
 
     Raises:
-        SystemExit: there is none.
+        KeyError: there is none.
     """
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has just ended
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-            ours = os.getsid(int(folder.name)) == launch.pid
-            if ours and any(word.endswith(b"lib/mbrl/view") for word in words):
-                return folder
-    raise SystemExit("the view has ended")
-
-
-def cpu_time(folder: Path) -> float:
-    """s of processor time that a process has used, all of its threads."""
-    fields = (folder / "stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def share(folder: Path, seconds: float) -> float:
-    """The part of a core that a process uses meanwhile, %."""
-    begin, before = time.monotonic(), cpu_time(folder)
+    begin, before = time.monotonic(), cpu_times(launch)["view"]
     time.sleep(seconds)
-    return 100 * (cpu_time(folder) - before) / (time.monotonic() - begin)
+    return 100 * (cpu_times(launch)["view"] - before) / (time.monotonic() - begin)
 
 
 def wait_for(log: Path, what: re.Pattern[str]) -> re.Match[str]:
@@ -79,7 +60,6 @@ def run(seconds: float, folder: Path) -> list[Row]:
     with launched(log, domain, **arguments) as launch, sync_playwright() as driver:
         address = wait_for(log, ADDRESS)[1]
         wait_for(log, PLANS)
-        view = process_of(launch)
         browser = open_browser(driver)
         for pages in (0, 1, 0):
             page = browser.new_page(viewport={"width": 1280, "height": 800}) if pages else None
@@ -87,7 +67,7 @@ def run(seconds: float, folder: Path) -> list[Row]:
                 page.goto(address)
                 page.get_by_role("button", name="E-STOP").wait_for()
             time.sleep(3.0)  # what is done once is over
-            rows.append({"pages": pages, "cpu_percent_of_a_core": share(view, seconds)})
+            rows.append({"pages": pages, "cpu_percent_of_a_core": share(launch, seconds)})
             progress(" ".join(f"{k}={v:.3g}" for k, v in rows[-1].items()))
             if page is not None:
                 page.close()

@@ -54,10 +54,7 @@ def page(d: Diagnosis, found: Sequence[Finding], images: Mapping[str, bytes], no
     """
     title = f"{d.facts.robot}: is the model of {d.facts.folder} any good?"
     parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}</title><style>{CSS}</style></head><body>",
+        head(title),
         f"<h1>{escape(title)}</h1>",
         _facts(d, now),
         _summary(found),
@@ -65,6 +62,18 @@ def page(d: Diagnosis, found: Sequence[Finding], images: Mapping[str, bytes], no
         "</body></html>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def head(title: str, css: str = "") -> str:
+    """How a page begins.
+
+    Args:
+        css: after what all pages have.
+    """
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title><style>{CSS}{css}</style></head><body>"""
 
 
 def _facts(d: Diagnosis, now: datetime) -> str:

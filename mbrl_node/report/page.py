@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mbrl_node.diagnose.findings import number, percent
-from mbrl_node.diagnose.page import CSS
+from mbrl_node.diagnose.page import head
 from mbrl_node.report.gather import Array, RunFacts
 from mbrl_node.report.sentences import (
     clock,
@@ -68,11 +68,7 @@ def page(run: RunFacts, images: Mapping[str, bytes], now: datetime) -> str:
     """
     title = f"{run.robot}{f': {run.task_name}' if run.task_name else ''}"
     parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}, run {escape(run.folder.name)}</title>",
-        f"<style>{CSS}{OWN_CSS}</style></head><body>",
+        head(f"{title}, run {run.folder.name}", OWN_CSS),
         f"<h1>{escape(title)}</h1>",
         f'<p class="muted">Run {escape(run.folder.name)}, report of {now:%Y-%m-%d %H:%M}</p>',
         f'<p class="story">{escape(" ".join(story(run)))}</p>',

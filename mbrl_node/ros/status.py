@@ -21,14 +21,15 @@ def status_line(s: ControllerStatus, robot_time: float) -> str:
         model += f" (held-out error {100 * s.held_out_error:.1f} %)"
     if s.rollbacks:
         model += f", rollbacks {s.rollbacks}"
+    rate = "no ticks" if math.isnan(s.rate) else f"{s.rate:.1f} Hz"
+    if not math.isnan(s.plan_time):
+        rate += f", plan {1e3 * s.plan_time:.1f} ms ({s.plan_samples} x {s.plan_iterations})"
     parts = [
         f"t {robot_time:6.1f} s",
         f"episode {s.episode} return {s.episode_return:7.1f}",
         controller,
         model,
-        f"{s.rate:.1f} Hz, plan {1e3 * s.plan_time:.1f} ms ({s.plan_samples} x {s.plan_iterations})"
-        if s.plan_time == s.plan_time
-        else f"{s.rate:.1f} Hz",
+        rate,
         f"missed {s.deadline_misses}",
     ]
     if s.trust < 1.0:

@@ -44,6 +44,11 @@ def test_without_a_model_it_tells_who_acts():
     assert "| mppi (is not ready, hold acts) |" in line(acting_controller="hold")
 
 
+def test_a_second_without_a_tick_is_told_as_such():
+    text = line(rate=math.nan, plan_time=math.nan)
+    assert "| no ticks | missed 0" in text and "nan" not in text
+
+
 def test_rollbacks_are_counted():
     assert "| model 22 (held-out error 6.6 %), rollbacks 2 |" in line(rollbacks=2)
 
