@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+pytest.importorskip("rclpy")
+
 from mbrl_node.ros.fastdds import use_udp
 
+MANY = """
+import os, time
+import rclpy
+from mbrl_node.ros.fastdds import use_udp
+use_udp(os.environ)
+nodes = []
+for number in range(7):
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    nodes.append(rclpy.create_node(f"one_of_many_{number}", context=context))
+def seen(node):
+    return sum(name.startswith("one_of_many") for name in node.get_node_names())
+until = time.monotonic() + 60
+while min(map(seen, nodes)) < len(nodes) and time.monotonic() < until:
+    time.sleep(0.1)
+print([seen(node) for node in nodes])
+"""
 NAMES = {"FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"}
 
 
@@ -61,3 +82,8 @@ def test_a_file_of_profiles_in_the_working_directory_is_the_users(
     environment: dict[str, str] = {}
     use_udp(environment)
     assert environment == {}
+
+
+def test_every_node_finds_every_other_one_however_many_there_are() -> None:
+    done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, check=False)
+    assert done.stdout == f"{[7] * 7}\n", done.stderr
