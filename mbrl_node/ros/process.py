@@ -58,8 +58,7 @@ def main(module: str, node_class: str) -> int:
 
     from mbrl_node.ros.fastdds import use_udp
 
-    if rclpy.get_rmw_implementation_identifier().startswith("rmw_fastrtps"):
-        use_udp(os.environ)
+    use_udp(os.environ)
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     starting = False
     try:

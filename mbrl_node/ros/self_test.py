@@ -17,6 +17,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
+from mbrl_node.ros.fastdds import use_udp
 from mbrl_node.ros.told import tell
 
 ROUNDS = 50
@@ -34,6 +35,7 @@ _PACKAGES = (
 
 def main() -> None:
     """Tells it, stage by stage."""
+    use_udp(os.environ)  # the other process gets it, too
     rclpy.init()
     tell("rclpy", rclpy.__file__)
     tell("rmw", rclpy.get_rmw_implementation_identifier())

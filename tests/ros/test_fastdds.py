@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,17 @@ while min(map(seen, nodes)) < len(nodes) and time.monotonic() < until:
 print([seen(node) for node in nodes])
 """
 NAMES = {"FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"}
+
+
+@pytest.fixture(autouse=True)
+def rmw(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Sets the middleware; it is Fast DDS."""
+
+    def use(name: str) -> None:
+        monkeypatch.setattr("rclpy.get_rmw_implementation_identifier", lambda: name)
+
+    use("rmw_fastrtps_cpp")
+    return use
 
 
 @pytest.mark.parametrize(
@@ -72,6 +84,13 @@ def test_what_the_user_chose_stays(given: dict[str, str]) -> None:
     environment = dict(given)
     use_udp(environment)
     assert environment == given
+
+
+def test_another_middleware_is_left_alone(rmw: Callable[[str], None]) -> None:
+    rmw("rmw_cyclonedds_cpp")
+    environment = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    use_udp(environment)
+    assert environment == {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 
 
 def test_a_file_of_profiles_in_the_working_directory_is_the_users(

@@ -17,6 +17,8 @@ import os
 from collections.abc import MutableMapping
 from pathlib import Path
 
+import rclpy
+
 _PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 _USERS_FILES = ("DEFAULT_FASTDDS_PROFILES.xml", "DEFAULT_FASTRTPS_PROFILES.xml")
 _USERS = (*_PROFILES, "FASTDDS_BUILTIN_TRANSPORTS", "ROS_STATIC_PEERS")
@@ -31,6 +33,8 @@ def use_udp(environment: MutableMapping[str, str]) -> None:
     Args:
         environment: of the process; its `os.environ`.
     """
+    if not rclpy.get_rmw_implementation_identifier().startswith("rmw_fastrtps"):
+        return
     if any(environment.get(name) for name in _USERS) or any(map(os.path.exists, _USERS_FILES)):
         return
     reach = environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper()
