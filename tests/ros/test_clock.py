@@ -129,12 +129,12 @@ def test_a_pacer_goes_on_after_the_clock_was_set_back(bench: Bench) -> None:
 def test_a_clock_that_stands_is_noticed_and_then_each_wait_is_a_period(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SimulatedClock, "PATIENCE", 0.1)
+    monkeypatch.setattr(SimulatedClock, "PATIENCE", 1.0)
     bench.set(PERIOD)
     assert bench.clock.wait_until(2 * PERIOD) is None and bench.clock.stands
     before = time.monotonic()
     assert bench.clock.wait_until(2 * PERIOD) is None
-    assert 0.019 <= time.monotonic() - before < 0.1
+    assert 0.019 <= time.monotonic() - before < 1.0
     thread = bench.later(2 * PERIOD, every=0.0)
     while bench.clock.wait_until(2 * PERIOD) is None:
         pass
@@ -147,10 +147,9 @@ def test_a_simulator_that_repeats_its_time_while_it_pauses_stands_still_too(
 ) -> None:
     monkeypatch.setattr(SimulatedClock, "PATIENCE", 0.1)
     bench.set(PERIOD)
-    thread = bench.later(*[PERIOD] * 40, every=0.01)
-    before = time.monotonic()
+    thread = bench.later(*[PERIOD] * 150, every=0.01)
     assert bench.clock.wait_until(2 * PERIOD) is None and bench.clock.stands
-    assert time.monotonic() - before < 0.35
+    assert thread.is_alive()  # it did not wait for the end of the messages
     thread.join()
 
 
