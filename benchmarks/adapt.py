@@ -51,8 +51,8 @@ from std_srvs.srv import SetBool
 from benchmarks.domains import free_domain
 from benchmarks.launching import launched
 from benchmarks.report import Row, progress, report
-from mbrl_node.ros.convert import from_time
 from mbrl_node.ros.extract import compile_fields
+from mbrl_node.ros.stamps import from_time
 from mbrl_node.spec import RobotSpec, load_spec
 from mbrl_node.spec.terms import goal_function
 

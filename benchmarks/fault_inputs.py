@@ -15,7 +15,7 @@ from std_msgs.msg import Bool, Float64MultiArray
 from benchmarks.fault_rig import NODE, ControllerRig
 from benchmarks.fault_robot import JOINTS, Spoil, changed, fill_model, spoil_models
 from benchmarks.fault_trial import SAFE, Fault, Trial
-from mbrl_node.ros.convert import from_time, to_time
+from mbrl_node.ros.stamps import from_time, to_time
 
 FAULTS: list[Fault] = []
 add = Fault.adder(FAULTS, "robot")

@@ -21,7 +21,7 @@ from mbrl_node.data import Transition, records_of
 from mbrl_node.learning import Learner
 from mbrl_node.models import WorldModel, save_checkpoint
 from mbrl_node.models.checkpoint import checkpoint_path
-from mbrl_node.ros.convert import to_time
+from mbrl_node.ros.stamps import to_time
 from mbrl_node.spec import RobotSpec, load_spec
 from mbrl_node.spec.task import Task
 

@@ -37,8 +37,8 @@ from rclpy.executors import SingleThreadedExecutor
 from benchmarks.domains import free_domain
 from benchmarks.launching import launched
 from benchmarks.report import Row, progress, report
-from mbrl_node.ros.convert import from_time
 from mbrl_node.ros.qos import TRANSITIONS
+from mbrl_node.ros.stamps import from_time
 from mbrl_node.spec import RobotSpec, load_spec
 from mbrl_node.spec.loading import tasks_of
 

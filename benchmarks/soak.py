@@ -22,7 +22,7 @@ from rclpy.executors import SingleThreadedExecutor
 from benchmarks.domains import free_domain
 from benchmarks.launching import launched, processes
 from benchmarks.report import Row, progress, report
-from mbrl_node.ros.convert import from_time
+from mbrl_node.ros.stamps import from_time
 
 PATIENCE = 90.0  # s until there is a model in command
 

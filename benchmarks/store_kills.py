@@ -23,8 +23,8 @@ from benchmarks.domains import free_domain
 from benchmarks.launching import launched, processes
 from benchmarks.report import Row, progress
 from mbrl_node.data import RunStore, StoreError
-from mbrl_node.ros.convert import from_time
 from mbrl_node.ros.qos import ACKNOWLEDGEMENTS, TRANSITIONS
+from mbrl_node.ros.stamps import from_time
 
 KINDS: dict[str, tuple[str, ...]] = {
     "learner": ("learner",),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pybullet
 import pybullet_data
 from numpy.typing import NDArray
+
+from mbrl_node.spec import RobotSpec
 
 Array = NDArray[np.float64]
 
@@ -73,3 +76,17 @@ class Camera:
             floor, -1, rgbaColor=(0.4, 0.4, 0.4, 1), physicsClientId=self._world
         )
         pybullet.setCollisionFilterGroupMask(floor, -1, 0, 0, physicsClientId=self._world)
+
+
+def target_place(spec: RobotSpec, targets: Sequence[float] | Array) -> tuple[float, ...] | None:
+    """The place [3] that a task's targets are, m; None where they are none."""
+    columns = [_column(spec, f"position.{axis}") for axis in "xyz"]
+    if len(targets) < len(spec.target_fields) or all(column is None for column in columns):
+        return None
+    return tuple(0.0 if column is None else float(targets[column]) for column in columns)
+
+
+def _column(spec: RobotSpec, path: str) -> int | None:
+    """The target that is told at the end of a path."""
+    paths = [field.path for field in spec.target_fields]
+    return next((i for i, p in enumerate(paths) if p.endswith(path)), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from mbrl_node.spec import RobotSpec, load_spec
 from mbrl_node.spec.goals import Goals
 from mbrl_node.spec.terms import RangeTermination, Targets, TermReward
+from sim.camera import target_place
 from sim.robot import BulletRobot
 from sim.robots import make_robot
 from sim.sensors import Sensors
@@ -140,17 +140,3 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         if self._robot is not None:
             self._robot.close()
             self._robot = None
-
-
-def target_place(spec: RobotSpec, targets: Sequence[float] | Array) -> tuple[float, ...] | None:
-    """The place [3] that a task's targets are, m; None where they are none."""
-    columns = [_column(spec, f"position.{axis}") for axis in "xyz"]
-    if len(targets) < len(spec.target_fields) or all(column is None for column in columns):
-        return None
-    return tuple(0.0 if column is None else float(targets[column]) for column in columns)
-
-
-def _column(spec: RobotSpec, path: str) -> int | None:
-    """The target that is told at the end of a path."""
-    paths = [field.path for field in spec.target_fields]
-    return next((i for i, p in enumerate(paths) if p.endswith(path)), None)

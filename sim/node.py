@@ -15,12 +15,12 @@ from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import SetBool, Trigger
 
-from mbrl_node.ros.convert import to_time
 from mbrl_node.ros.extract import field_types, message_class
 from mbrl_node.ros.lockstep import LockStepService, StepError
 from mbrl_node.ros.parameters import declare, declare_robot
 from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.realtime import settle_memory
+from mbrl_node.ros.stamps import to_time
 from mbrl_node.ros.taken import Taken
 from mbrl_node.spec.commands import compile_command
 from sim.changes import PlannedChange, parse_changes

@@ -13,15 +13,15 @@ from typing import Any
 from mbrl_msgs.msg import ControllerStatus
 from rclpy.node import Node
 
-from mbrl_node.ros.convert import from_time
 from mbrl_node.ros.extract import message_class
 from mbrl_node.ros.parameters import declare
 from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.qos import qos_of
+from mbrl_node.ros.stamps import from_time
 from mbrl_node.ros.taken import Taken
 from mbrl_node.spec import RobotSpec, load_spec
 from mbrl_node.spec.extract import TopicError
-from sim.env import target_place
+from sim.camera import target_place
 from sim.film import FRAMES, PACKAGES, SIZE, Caption, Film, FrameClock, captioned, free_path
 from sim.robots import make_robot
 

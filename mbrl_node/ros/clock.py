@@ -8,7 +8,7 @@ from typing import Any
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 
-from mbrl_node.ros.convert import from_time
+from mbrl_node.ros.stamps import from_time
 from mbrl_node.ros.taken import Taken, Waiter
 
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from rclpy.duration import Duration
 from rclpy.node import Node
 
-from mbrl_node.ros.convert import to_time
 from mbrl_node.ros.extract import message_class
 from mbrl_node.ros.fill import filler
 from mbrl_node.ros.process import ConfigurationError
+from mbrl_node.ros.stamps import to_time
 from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.action import MessageActionTopic
 from mbrl_node.spec.errors import Problem, line

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from mbrl_msgs.msg import Event as EventMsg
 from mbrl_msgs.msg import ModelUpdate as ModelUpdateMsg
 from mbrl_msgs.msg import Plan as PlanMsg
@@ -12,21 +11,12 @@ from mbrl_msgs.msg import Transition as TransitionMsg
 from mbrl_node.control import TimedPlan
 from mbrl_node.data import Event, Transition
 from mbrl_node.learning import Update
+from mbrl_node.ros.stamps import from_time, to_time
 from mbrl_node.spec import RobotSpec
 
 
 class NotOursError(ValueError):
     """A transition is none that this robot's controller can have sent."""
-
-
-def to_time(ns: int) -> Time:
-    """A message's stamp from ns."""
-    return Time(sec=ns // 10**9, nanosec=ns % 10**9)
-
-
-def from_time(stamp: Time) -> int:
-    """ns from a message's stamp."""
-    return int(stamp.sec) * 10**9 + int(stamp.nanosec)
 
 
 def transition_to_msg(t: Transition, spec: RobotSpec, oldest: int = 0) -> TransitionMsg:

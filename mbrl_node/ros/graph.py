@@ -11,6 +11,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from mbrl_node.spec.errors import did_you_mean
 
 OURS = "mbrl_controller"  # the node that the robot's file is for
+LEARNER = "mbrl_learner"
 
 
 class Graph:

@@ -14,6 +14,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from mbrl_node.ros.extract import compile_fields, message_class
 from mbrl_node.ros.graph import Graph, names_of, resolved, types_of, undelivered
 from mbrl_node.ros.qos import qos_of
+from mbrl_node.ros.stamps import from_time
 from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.action import JointActionTopic
 from mbrl_node.spec.advice import Finding, finding, warning
@@ -45,11 +46,7 @@ class SimulatedTime:
         node.create_subscription(kind, "/clock", self._on_clock, quick)
 
     def _on_clock(self, message: Any) -> None:
-        self.comes, self.now = True, _ns(message.clock)
-
-
-def _ns(stamp: Any) -> int:
-    return int(stamp.sec) * 10**9 + int(stamp.nanosec)
+        self.comes, self.now = True, from_time(message.clock)
 
 
 class Heard:
@@ -87,7 +84,7 @@ class Heard:
     def _on(self, message: Any, info: Any) -> None:
         received = info["received_timestamp"]  # by the middleware: this thread may be late
         self._arrivals.append(received * 1e-9)
-        stamp = _ns(message.header.stamp) if self._has_stamp else 0
+        stamp = from_time(message.header.stamp) if self._has_stamp else 0
         if stamp:
             self._stamps.append(stamp)
             self._ages.append((received - stamp) * 1e-9)

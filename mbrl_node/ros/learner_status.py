@@ -13,8 +13,8 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from mbrl_node.learning import Learner
-from mbrl_node.ros.convert import to_time
 from mbrl_node.ros.diagnostics import ERROR, WARN, Part
+from mbrl_node.ros.stamps import to_time
 from mbrl_node.spec import RobotSpec
 
 

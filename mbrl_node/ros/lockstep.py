@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.node import Node
 
+from mbrl_node.ros.stamps import from_time
 from mbrl_node.ros.taken import NoExecutor, PolledService
 from mbrl_node.spec import RobotSpec
 
@@ -158,7 +159,7 @@ class SteppedRobot(_Asking):
                 f"mbrl_sim simulates another robot: its state has {len(state)} values, that of "
                 f"'{self._spec.name}' {self._spec.state_dim}"
             )
-        return int(response.stamp.sec) * 10**9 + int(response.stamp.nanosec), state
+        return from_time(response.stamp), state
 
 
 class SteppedLearner(_Asking):

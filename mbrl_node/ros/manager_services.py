@@ -19,6 +19,7 @@ from rclpy.publisher import Publisher
 
 from mbrl_node.control import ControllerManager, SwitchError
 from mbrl_node.ros.qos import LATEST
+from mbrl_node.ros.stamps import seconds
 
 STATES = {
     "unconfigured": State.PRIMARY_STATE_UNCONFIGURED,
@@ -111,7 +112,7 @@ class ManagerServices:
         return on_list
 
     def _on_switch(self, request: Any, response: Any) -> Any:
-        timeout = request.timeout.sec + 1e-9 * request.timeout.nanosec
+        timeout = seconds(request.timeout)
         strict = request.strictness == type(request).STRICT
 
         def switch() -> str:

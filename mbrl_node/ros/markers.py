@@ -12,7 +12,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from mbrl_node.control import TimedPlan
 from mbrl_node.control.controller import Array
-from mbrl_node.ros.convert import to_time
+from mbrl_node.ros.stamps import to_time
 from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.display import Display
 

@@ -11,10 +11,11 @@ from rclpy.node import Node
 from visualization_msgs.msg import MarkerArray
 
 from mbrl_node.control import ControllerManager, ControlLoop, PlanningController, TimedPlan
-from mbrl_node.ros.convert import plan_to_msg, to_time
+from mbrl_node.ros.convert import plan_to_msg
 from mbrl_node.ros.diagnostics import Diagnostics, DiagnosticsConfig
 from mbrl_node.ros.markers import markers, path
 from mbrl_node.ros.model_intake import ModelIntake
+from mbrl_node.ros.stamps import to_time
 from mbrl_node.ros.status import status_line
 from mbrl_node.ros.timing import TickTimes
 from mbrl_node.spec import RobotSpec

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
 
-from mbrl_node.ros.convert import from_time
 from mbrl_node.ros.extract import compile_fields, message_class
 from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.qos import qos_of
+from mbrl_node.ros.stamps import from_time
 from mbrl_node.ros.taken import Taken, Waiter
 from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.errors import Problem, line, one_line

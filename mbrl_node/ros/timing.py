@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mbrl_node.control import TimedPlan
 from mbrl_node.planning import Effort
-from mbrl_node.ros.convert import to_time
+from mbrl_node.ros.stamps import to_time
 
 Array = NDArray[np.float64]
 Item = TypeVar("Item")

@@ -15,12 +15,11 @@ from std_srvs.srv import SetBool, Trigger
 
 from mbrl_node.ros.extract import message_class
 from mbrl_node.ros.fill import Fill, filler
-from mbrl_node.ros.graph import OURS, resolved
+from mbrl_node.ros.graph import LEARNER, OURS, resolved
 from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.extract import TopicError
 from mbrl_node.view.goals import Goal
 
-LEARNER = "mbrl_learner"
 PATIENCE = 3.0  # s for an answer
 
 Say = Callable[[str, bool], None]  # a sentence, whether it went well

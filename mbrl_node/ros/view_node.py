@@ -16,11 +16,12 @@ from mbrl_msgs.msg import ControllerManagerActivity, ControllerStatus, Event, Le
 from rclpy.node import Node
 from std_msgs.msg import String
 
-from mbrl_node.ros.graph import OURS
+from mbrl_node.ros.graph import LEARNER, OURS
 from mbrl_node.ros.logs import forward_logs
 from mbrl_node.ros.parameters import declare, declare_robot
 from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.qos import EVENTS, LATEST
+from mbrl_node.ros.stamps import seconds
 from mbrl_node.spec import RobotSpec, load_spec
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from mbrl_node.ros.view_sights import Sights
     from mbrl_node.view.page import Page
 
-LEARNER = "mbrl_learner"
 FRAME = 0.05  # s from one picture of the robot to the next
 PLANS, CURVES, WORDS = 2, 10, 20  # pictures from one look at them to the next
 
@@ -105,7 +105,7 @@ class ViewNode(Node):
     def _on_event(self, message: Event) -> None:
         from mbrl_node.view.texts import Happening
 
-        stamp = message.stamp.sec + 1e-9 * message.stamp.nanosec
+        stamp = seconds(message.stamp)
         self._page.show_event(Happening(stamp, message.kind, message.text))
 
     def _on_description(self, message: String) -> None:
@@ -141,7 +141,7 @@ class ViewNode(Node):
         while self._seconds:
             status, learner = self._seconds.popleft()
             stamp = status.header.stamp
-            self._page.figures.add(status, learner, stamp.sec + 1e-9 * stamp.nanosec)
+            self._page.figures.add(status, learner, seconds(stamp))
 
     def _look_away(self) -> None:
         if self._sights is not None:

@@ -16,6 +16,7 @@ from mbrl_node.ros.extract import compile_fields, message_class
 from mbrl_node.ros.graph import OURS, resolved
 from mbrl_node.ros.process import ConfigurationError
 from mbrl_node.ros.qos import qos_of
+from mbrl_node.ros.stamps import seconds
 from mbrl_node.ros.taken import Taken
 from mbrl_node.spec import RobotSpec
 from mbrl_node.spec.errors import Problem, line
@@ -72,7 +73,7 @@ class Sights:
                 continue  # the controller tells what is wrong with it
             self._state[column : column + len(values)] = values
             header = getattr(message, "header", None)
-            stamp = 0.0 if header is None else header.stamp.sec + 1e-9 * header.stamp.nanosec
+            stamp = 0.0 if header is None else seconds(header.stamp)
             self._stamps[k], new = stamp or time.time(), True
         if not new or np.isnan(self._state).any():
             return None
@@ -85,7 +86,7 @@ class Sights:
             return None
         states = np.array(message.states).reshape(-1, self._spec.state_dim)
         stamp = message.header.stamp
-        return Prediction(stamp.sec + 1e-9 * stamp.nanosec, message.dt, states)
+        return Prediction(seconds(stamp), message.dt, states)
 
     def candidates(self) -> list[Candidate] | None:
         """Those of the newest plan; None: there are no new ones."""

@@ -45,8 +45,8 @@ from std_srvs.srv import Trigger
 from mbrl_node.control import Controller, Observation, PlanningController
 from mbrl_node.models import InverseConfig, ModelConfig, PolicyConfig, WorldModel, save_checkpoint
 from mbrl_node.ros import controller_node
-from mbrl_node.ros.convert import to_time
 from mbrl_node.ros.qos import LATEST
+from mbrl_node.ros.stamps import to_time
 from mbrl_node.ros.taken import Taken
 from mbrl_node.spec import RobotSpec, load_spec
 

@@ -25,7 +25,8 @@ from mbrl_node.data.bags import write_bag
 from mbrl_node.data.bags.bag import Bag
 from mbrl_node.data.bags.storage import Topic
 from mbrl_node.data.bags.types import Reader, own_types
-from mbrl_node.ros.convert import to_time, transition_from_msg
+from mbrl_node.ros.convert import transition_from_msg
+from mbrl_node.ros.stamps import to_time
 from mbrl_node.spec import load_spec
 
 SPEC = load_spec("cartpole").with_overrides(

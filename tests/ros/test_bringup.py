@@ -8,14 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from mbrl_node.data import RunStore
+from mbrl_node.ros.stamps import from_time
 from mbrl_node.spec import load_spec
 
 SPEC = load_spec("cartpole")
 PERIOD = round(SPEC.dt * 1e9)
-
-
-def ns(stamp) -> int:
-    return stamp.sec * 10**9 + stamp.nanosec
 
 
 def test_it_explores_learns_and_plans_with_what_it_learned(system):
@@ -29,7 +26,7 @@ def test_it_explores_learns_and_plans_with_what_it_learned(system):
     states = np.array(plan.states).reshape(plan.horizon + 1, len(plan.state_names))
     assert list(plan.state_names) == list(SPEC.state_names) and np.isfinite(states).all()
     assert len(plan.actions) == plan.horizon and np.abs(plan.actions).max() <= 5.0
-    assert ns(plan.header.stamp) % PERIOD == 0
+    assert from_time(plan.header.stamp) % PERIOD == 0
 
 
 def test_no_process_uses_memory_that_would_be_spoilt_when_it_is_killed(system):
@@ -42,7 +39,7 @@ def test_transitions_are_numbered_without_gaps_and_follow_from_each_other(system
     recent = system.wait_for_more(system.transitions, 20, "transitions")
     assert [t.sequence for t in system.transitions] == list(range(len(system.transitions)))
     for a, b in itertools.pairwise(recent):
-        if a.episode == b.episode and ns(a.next_stamp) == ns(b.stamp):
+        if a.episode == b.episode and from_time(a.next_stamp) == from_time(b.stamp):
             assert a.next_state == b.state
     assert all(abs(t.action[0]) <= 5.0 and math.isfinite(t.reward) for t in recent)
 
@@ -86,7 +83,7 @@ def test_training_never_stalls_control(system):
     system.kill("learner", signal.SIGSTOP)  # hangs, as in the longest of all trainings
     recent = system.wait_for_more(system.transitions, 40, "transitions while the learner hangs")
     system.kill("learner", signal.SIGCONT)
-    stamps = [ns(t.stamp) for t in recent if t.session == recent[-1].session]
+    stamps = [from_time(t.stamp) for t in recent if t.session == recent[-1].session]
     gaps = [b - a for a, b in itertools.pairwise(stamps)]
     assert sorted(gaps)[len(gaps) // 2] == PERIOD and recent[-1].controller == "mppi"
 
@@ -116,9 +113,11 @@ def test_kill_9_of_the_controller_begins_a_new_session(system):
 
 def test_kill_9_of_the_simulator_is_survived(system):
     system.kill("sim")
-    system.wait_for(lambda: ns(system.transitions[-1].stamp) < 2 * 10**9, "time beginning again")
+    system.wait_for(
+        lambda: from_time(system.transitions[-1].stamp) < 2 * 10**9, "time beginning again"
+    )
     recent = system.wait_for_more(system.transitions, 10, "transitions in the new time")
-    assert all(ns(t.next_stamp) > ns(t.stamp) for t in recent)
+    assert all(from_time(t.next_stamp) > from_time(t.stamp) for t in recent)
     sequences = [t.sequence for t in system.transitions if t.session == recent[-1].session]
     assert sequences == list(range(len(sequences)))
 

@@ -18,7 +18,7 @@ from rosgraph_msgs.msg import Clock  # noqa: E402
 
 from mbrl_node.control import Pacer  # noqa: E402
 from mbrl_node.ros.clock import SimulatedClock  # noqa: E402
-from mbrl_node.ros.convert import to_time  # noqa: E402
+from mbrl_node.ros.stamps import to_time  # noqa: E402
 from mbrl_node.ros.taken import NoExecutor  # noqa: E402
 
 MS = 1_000_000

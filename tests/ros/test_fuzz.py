@@ -36,7 +36,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
 
-from mbrl_node.ros.convert import to_time
+from mbrl_node.ros.stamps import to_time
 
 from . import fuzz_rig
 from .fuzz_rig import JOINTS, NODE, REFUSALS, SECOND, Rig

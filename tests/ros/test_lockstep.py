@@ -29,10 +29,11 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from mbrl_node.data import RunStore  # noqa: E402
 from mbrl_node.data import Transition as DataTransition  # noqa: E402
 from mbrl_node.ros import learner_node  # noqa: E402
-from mbrl_node.ros.convert import from_time, transition_to_msg  # noqa: E402
+from mbrl_node.ros.convert import transition_to_msg  # noqa: E402
 from mbrl_node.ros.learner_node import LearnerNode  # noqa: E402
 from mbrl_node.ros.lockstep import StepError, SteppedLearner, SteppedRobot  # noqa: E402
 from mbrl_node.ros.qos import TRANSITIONS  # noqa: E402
+from mbrl_node.ros.stamps import from_time  # noqa: E402
 from mbrl_node.ros.taken import Taken  # noqa: E402
 from mbrl_node.spec import load_spec  # noqa: E402
 from mbrl_node.spec.topics import JOINT_STATE  # noqa: E402

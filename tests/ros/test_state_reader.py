@@ -22,8 +22,8 @@ from rclpy.serialization import serialize_message  # noqa: E402
 from sensor_msgs.msg import Imu, JointState  # noqa: E402
 from std_msgs.msg import Float64MultiArray  # noqa: E402
 
-from mbrl_node.ros.convert import to_time  # noqa: E402
 from mbrl_node.ros.process import ConfigurationError  # noqa: E402
+from mbrl_node.ros.stamps import to_time  # noqa: E402
 from mbrl_node.ros.state_reader import StateReader  # noqa: E402
 from mbrl_node.ros.taken import Waiter  # noqa: E402
 from mbrl_node.spec import RobotSpec  # noqa: E402

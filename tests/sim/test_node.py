@@ -20,8 +20,8 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import Float64MultiArray  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
-from mbrl_node.ros.convert import from_time  # noqa: E402
 from mbrl_node.ros.process import ConfigurationError  # noqa: E402
+from mbrl_node.ros.stamps import from_time  # noqa: E402
 from mbrl_node.ros.taken import Taken  # noqa: E402
 from sim.node import SimNode  # noqa: E402
 
