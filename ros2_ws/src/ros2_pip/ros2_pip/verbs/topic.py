@@ -204,10 +204,10 @@ def info(args: argparse.Namespace) -> None:
     """
     topic = graph.absolute(args.topic_name)
     with graph.cli_node() as node:
-        graph.settle(node)
-        types = dict(node.get_topic_names_and_types()).get(topic)
+        types = graph.topic_types(node, topic)
         if not types:
             raise Failure(f"Unknown topic '{args.topic_name}'")
+        graph.settle(node)  # the others at its ends
         print(f"Type: {types[0] if len(types) == 1 else types}")
         end = "\n\n" if args.verbose else "\n"
         if args.verbose:
