@@ -52,7 +52,7 @@ from benchmarks.domains import free_domain
 from benchmarks.launching import launched
 from benchmarks.report import Row, progress, report
 from mbrl_node.ros.extract import compile_fields
-from mbrl_node.ros.stamps import from_time
+from mbrl_node.ros.stamps import seconds
 from mbrl_node.spec import RobotSpec, load_spec
 from mbrl_node.spec.terms import goal_function
 
@@ -116,15 +116,15 @@ class Watcher:
 
     def _on_state(self, message: JointState) -> None:
         state = np.array(self._fields(message))
-        self.holds.append((from_time(message.header.stamp) * 1e-9, self._goal(state)))
+        self.holds.append((seconds(message.header.stamp), self._goal(state)))
         if not self.holds[-1][1] or len(self.holds) == 1:
             self._broken = self.now
 
     def _on_transition(self, message: Transition) -> None:
-        self.rewards.append((from_time(message.next_stamp) * 1e-9, message.reward))
+        self.rewards.append((seconds(message.next_stamp), message.reward))
 
     def _on_status(self, message: ControllerStatus) -> None:
-        self.status.append((from_time(message.header.stamp) * 1e-9, message))
+        self.status.append((seconds(message.header.stamp), message))
 
     @property
     def now(self) -> float:

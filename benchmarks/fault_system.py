@@ -17,6 +17,7 @@ from std_msgs.msg import Float64MultiArray
 
 from benchmarks.fault_rig import LATE, NODE, ControllerRig, Rig
 from benchmarks.fault_trial import Fault, Trial
+from benchmarks.launching import processes
 from mbrl_node.spec import RobotSpec
 
 FAULTS: list[Fault] = []
@@ -93,16 +94,9 @@ class LaunchedRig(EffortRig):
             "a state of the robot with a planned effort",
         )
 
-    def kill(self, executable: str, number: int = signal.SIGKILL) -> None:
-        """Sends a signal to one of the processes."""
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                ours = os.getsid(int(folder.name)) == self.process.pid
-                if ours and f"lib/mbrl/{executable} " in command:
-                    os.kill(int(folder.name), number)
-            except OSError:
-                continue  # it has just ended
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        """Sends a signal to one of the processes, that has to be there."""
+        os.kill(int(processes(self.process.pid)[name].name), number)
 
 
 # The clock that paces control in simulation.

@@ -57,12 +57,16 @@ def launched(
             raise SystemExit(f"the launch ended with {code}:\n{log.read_text()[-3000:]}")
 
 
-def processes(launch: subprocess.Popen[bytes]) -> dict[str, Path]:
-    """The folders in /proc of those of its processes that are there, by name."""
+def processes(launch: int) -> dict[str, Path]:
+    """The folders in /proc of those of a launch's processes that are there, by name.
+
+    Args:
+        launch: number of the process that leads its session.
+    """
     result: dict[str, Path] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has just ended
-            if os.getsid(int(folder.name)) != launch.pid:
+            if os.getsid(int(folder.name)) != launch:
                 continue
             words = (folder / "cmdline").read_bytes().split(b"\0")
             for name, program in PROCESSES.items():
@@ -71,7 +75,7 @@ def processes(launch: subprocess.Popen[bytes]) -> dict[str, Path]:
     return result
 
 
-def cpu_times(launch: subprocess.Popen[bytes]) -> dict[str, float]:
+def cpu_times(launch: int) -> dict[str, float]:
     """s of a core that each of the launched processes has used, all of its threads."""
     result: dict[str, float] = {}
     for name, folder in processes(launch).items():

@@ -140,11 +140,11 @@ def run(case: Case, seconds: float, folder: Path, run_dir: Path) -> Row:
         spin(WARM_UP)
         first = len(seen.timing)
         seen.states.clear(), seen.commands.clear()
-        before, cores, begin = cpu_times(launch), core_times(), time.monotonic()
+        before, cores, begin = cpu_times(launch.pid), core_times(), time.monotonic()
         models = seen.status[-1].model_version
         spin(seconds)
         elapsed = time.monotonic() - begin
-        used = {k: (v - before.get(k, 0.0)) / elapsed for k, v in cpu_times(launch).items()}
+        used = {k: (v - before.get(k, 0.0)) / elapsed for k, v in cpu_times(launch.pid).items()}
         busy = np.divide(*(core_times() - cores).T)
     node.destroy_node()
     rclpy.shutdown(context=context)

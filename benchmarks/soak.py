@@ -30,7 +30,7 @@ PATIENCE = 90.0  # s until there is a model in command
 def memory(launch: subprocess.Popen[bytes]) -> dict[str, float]:
     """MB that each of the launched processes has in memory."""
     result: dict[str, float] = {}
-    for name, folder in processes(launch).items():
+    for name, folder in processes(launch.pid).items():
         with contextlib.suppress(OSError, KeyError):  # it has just ended
             lines = (folder / "status").read_text().splitlines()
             values = dict(line.split(":", 1) for line in lines)

@@ -95,7 +95,7 @@ class Witness:
 
     def pid(self, name: str) -> int | None:
         """Of one of the launched processes."""
-        folder = processes(self._launch).get(name)
+        folder = processes(self._launch.pid).get(name)
         return None if folder is None else int(folder.name)
 
     def kill(self, name: str) -> int:

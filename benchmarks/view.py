@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -27,7 +26,7 @@ ADDRESS = re.compile(r"the live view is at (http://127\.0\.0\.1:\d+)")
 PLANS = re.compile(r"\| model [1-9]")
 
 
-def share(launch: subprocess.Popen[bytes], seconds: float) -> float:
+def share(launch: int, seconds: float) -> float:
     """The part of a core that a launch's view uses meanwhile, %.
 
     Raises:
@@ -67,7 +66,7 @@ def run(seconds: float, folder: Path) -> list[Row]:
                 page.goto(address)
                 page.get_by_role("button", name="E-STOP").wait_for()
             time.sleep(3.0)  # what is done once is over
-            rows.append({"pages": pages, "cpu_percent_of_a_core": share(launch, seconds)})
+            rows.append({"pages": pages, "cpu_percent_of_a_core": share(launch.pid, seconds)})
             progress(" ".join(f"{k}={v:.3g}" for k, v in rows[-1].items()))
             if page is not None:
                 page.close()

@@ -109,9 +109,10 @@ def test_the_members_begin_different():
 def test_selected_members_are_kept_in_order_and_as_they_were():
     net = Ensemble(4, 3, 2, (8,))
     x = torch.randn(1, 5, 3)
-    before = net(x.expand(4, -1, -1))
+    before, weights = net(x.expand(4, -1, -1)), [weight.clone() for weight in net.weights]
     net.select(torch.tensor([3, 1]))
     after = net(x.expand(2, -1, -1))
     assert net.members == 2
+    assert all(torch.equal(a, b[[3, 1]]) for a, b in zip(net.weights, weights, strict=True))
     for a, b in zip(after, before, strict=True):  # products of another size are rounded otherwise
         torch.testing.assert_close(a, b[[3, 1]])
